@@ -1,0 +1,1 @@
+"""The course service, grading from evidence, the JupyterHub configuration."""

@@ -1,0 +1,1 @@
+"""Ids, quantities, units, profiles, time windows and the exception tree."""

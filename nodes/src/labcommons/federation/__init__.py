@@ -1,0 +1,1 @@
+"""All that crosses a trust domain: grants, reports, enrolment, records, wire versions."""

@@ -1,0 +1,1 @@
+"""The agent of a partner lab: journal, link, safety, runtime, settings and command."""

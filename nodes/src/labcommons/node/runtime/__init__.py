@@ -1,0 +1,1 @@
+"""Where instruments live: detached Ray actors, or in this process."""

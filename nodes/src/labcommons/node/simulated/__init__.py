@@ -1,0 +1,1 @@
+"""Simulated labs on published data, one module per lab."""

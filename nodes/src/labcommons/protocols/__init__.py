@@ -1,0 +1,1 @@
+"""Protocol documents, capability manifests, compile, guards and plans."""

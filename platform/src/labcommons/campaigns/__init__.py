@@ -1,0 +1,1 @@
+"""Planners behind one ask/tell port, and the closed loop."""

@@ -1,0 +1,1 @@
+"""Wake-ups and live events between parts of the facility."""

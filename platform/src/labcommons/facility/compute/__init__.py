@@ -1,0 +1,1 @@
+"""The Compute port's adapters; the facility's own Ray."""

@@ -1,0 +1,1 @@
+"""The facility's verbs, a module per noun; no framework here."""

@@ -1,0 +1,1 @@
+"""Who goes next, and who may: pure decisions, no input or output."""
