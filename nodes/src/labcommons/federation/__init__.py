@@ -1,1 +1,5 @@
-"""All that crosses a trust domain: grants, reports, enrolment, records, wire versions."""
+"""All that crosses a trust domain: calls of a node, answers of the facility, grants, journal entries.
+
+Schema-checked JSON and nothing else. The facility refuses what it does not know; a node ignores it, because the
+sender is bound to write the receiver's wire version (see ``versions``).
+"""
