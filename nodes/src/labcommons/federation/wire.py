@@ -205,7 +205,7 @@ class Grant(Outbound):
 
 
 class Answer(Outbound):
-    """Answer to both calls; ``stops`` and ``grants`` come with ``next`` alone and repeat until an entry answers them."""
+    """Answer to both calls. ``stops`` and ``grants`` come with ``next`` alone and repeat until an entry answers."""
 
     wire: int
     epoch: int
