@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 __all__ = [
@@ -178,7 +179,7 @@ class Description:
             actions=tuple(_action(a, f"actions/{i}") for i, a in enumerate(listed)),
             remembers_attempts=remembers,
             can_void=can_void,
-            on_disconnect=on_disconnect,
+            on_disconnect=cast("OnDisconnect", on_disconnect),
             simulated=_flag(reply, "simulated"),
             time_scale=_decimal_text(reply.get("time_scale", "1"), "time_scale"),
         )
@@ -344,8 +345,6 @@ def _flag(reply: Mapping[str, Any], name: str) -> bool:
 
 
 def _decimal_text(value: Any, where: str) -> str:
-    from decimal import Decimal, InvalidOperation
-
     try:
         number = Decimal(value) if isinstance(value, str) else Decimal(-1)
     except InvalidOperation:
