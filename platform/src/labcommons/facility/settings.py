@@ -128,7 +128,7 @@ class LimitSettings(_Group):
     it."""
 
     node_body_bytes: int = Field(default=16 << 20, ge=1_024)
-    """Largest body of a node's `report` or `next`, in bytes. Eight MiB: 32 entries at their own limit of 256 KiB; a
+    """Largest body of a node's `report` or `next`, in bytes. Sixteen MiB: 64 entries at their own limit of 256 KiB; a
     node with more to say says it in several calls."""
 
     page_default: int = Field(default=50, ge=1)

@@ -1,0 +1,185 @@
+"""Every refusal is a problem document (RFC 9457): what is wrong, where, and what to do now.
+
+`type` is a stable word from the exception tree, `field` a JSON pointer into the body (or the name of a path or query
+parameter), `remedy` an instruction, `trace` the key under which our log tells the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from starlette.exceptions import HTTPException
+
+from labcommons.core.errors import LabCommonsError
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger(__name__)
+
+#: What a status raised by the framework itself means here: type, title, remedy.
+_FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
+    400: ("invalid_input", "The request cannot be taken as it is written", "send a body that is valid JSON in UTF-8"),
+    404: ("not_found", "There is no such thing here", "see /docs for the addresses that exist"),
+    405: ("method_not_allowed", "This address does not take that method", "use a method that the Allow header names"),
+    413: ("too_large", "The message is too large", "send less in one call; split a long list over several calls"),
+    415: ("unsupported_media_type", "The body has another media type than is read here", "send application/json"),
+}
+
+#: What pydantic calls an error, and what we call it: type, remedy.
+_VALIDATION: Mapping[str, tuple[str, str]] = {
+    "extra_forbidden": ("unknown_field", "leave this field out, or correct its spelling; /docs names the fields"),
+    "missing": ("missing_field", "add this field"),
+    "json_invalid": ("invalid_json", "send a body that is valid JSON in UTF-8"),
+}
+
+
+class Problem(BaseModel):
+    """A problem document. `errors` holds further findings of the same request, `reasons` those of the compiler."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Stable word for this kind of problem", examples=["out_of_range"])
+    title: str = Field(description="The kind of problem, for people")
+    status: int = Field(description="HTTP status", examples=[422])
+    detail: str = Field(description="This very case, for people")
+    field: str = Field(
+        default="", description="JSON pointer into the body, or the name of a parameter; empty: the whole"
+    )
+    remedy: str = Field(default="", description="What to do now")
+    trace: str = Field(default="", description="Key of this request in the facility's log")
+
+
+def trace_of(request: Request) -> str:
+    """The trace of this request, as `middleware.Guard` drew it; empty outside of it."""
+    return str(getattr(request.state, "trace", ""))
+
+
+def problem_response(status: int, members: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """An answer in the problem media type."""
+    return JSONResponse(dict(members), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def problem(error: LabCommonsError, trace: str) -> dict[str, Any]:
+    """The document of an error of ours; `extra` gives further members, which never replace the standard ones."""
+    standard = {
+        "type": error.word,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "field": error.field,
+        "remedy": error.remedy,
+        "trace": trace,
+    }
+    return {**error.extra, **standard}
+
+
+def _headers(error: LabCommonsError) -> dict[str, str]:
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        # RFC 6750: no code when there was no token at all.
+        code = "" if error.word == "token_missing" else f', error="invalid_token", error_description="{error.word}"'
+        return {"WWW-Authenticate": f'Bearer realm="labcommons"{code}'}
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": "2"}
+    return {}
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LabCommonsError)
+    trace = trace_of(request)
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        _log.error("trace %s: %s", trace, error, exc_info=error)
+        return internal(trace)
+    return problem_response(error.status, problem(error, trace), _headers(error))
+
+
+def internal(trace: str) -> Response:
+    """The answer to a defect of ours: a trace to quote, and nothing of what happened inside."""
+    return problem_response(
+        500,
+        {
+            "type": "internal",
+            "title": "Something broke on our side",
+            "status": 500,
+            "detail": "The request met a defect of the facility; nothing of it was stored.",
+            "field": "",
+            "remedy": f"tell the facility's staff the trace {trace}; the same request may be repeated",
+            "trace": trace,
+        },
+    )
+
+
+def pointer(location: Sequence[int | str]) -> str:
+    """A pydantic location as a JSON pointer: `("body", "a", 0)` is `/a/0`."""
+    if location and location[0] in {"body", "query", "path", "header", "cookie"}:
+        location = location[1:]
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def _finding(error: Mapping[str, Any]) -> dict[str, Any]:
+    word, remedy = _VALIDATION.get(str(error["type"]), ("invalid_input", ""))
+    location = tuple(error["loc"])
+    # Where the text stops being JSON is an offset, not a member.
+    where = "" if word == "invalid_json" else pointer(location)
+    said = str(error["msg"])
+    return {"type": word, "field": where, "detail": said, "remedy": remedy or f"correct it: {said.lower()}"}
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    findings = [_finding(one) for one in error.errors()]
+    # A missing or unknown name is the cause of what else may be wrong.
+    findings.sort(key=lambda f: f["type"] == "invalid_input")
+    first = findings[0]
+    body: dict[str, JsonValue] = {
+        "type": first["type"],
+        "title": "The request cannot be taken as it is written",
+        "status": 422,
+        "detail": first["detail"],
+        "field": first["field"],
+        "remedy": first["remedy"],
+        "trace": trace_of(request),
+    }
+    if len(findings) > 1:
+        body["errors"] = [dict(finding) for finding in findings[:50]]
+    return problem_response(422, body)
+
+
+async def _framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    default = ("http_error", HTTPStatus(error.status_code).phrase, "see /docs for what this address takes")
+    word, title, remedy = _FRAMEWORK.get(error.status_code, default)
+    members = {
+        "type": word,
+        "title": title,
+        "status": error.status_code,
+        "detail": f"{request.method} {request.url.path}: {error.detail}",
+        "field": "",
+        "remedy": remedy,
+        "trace": trace_of(request),
+    }
+    return problem_response(error.status_code, members, error.headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem document."""
+    app.add_exception_handler(LabCommonsError, _ours)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _framework)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a route: the problem documents that it may answer with."""
+    return {
+        status: {
+            "model": Problem,
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
