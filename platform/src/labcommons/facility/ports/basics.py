@@ -49,8 +49,8 @@ class Bus(Protocol):
         """How often ``topic`` was published so far."""
         ...
 
-    async def wait(self, topic: str, seen: int, timeout: float | None) -> int:
-        """Return the topic's number as soon as it is above ``seen``, or after ``timeout`` seconds (``None``: never)."""
+    async def wait(self, topic: str, seen: int, within: float | None) -> int:
+        """Return the topic's number as soon as it is above ``seen``, or after ``within`` seconds (``None``: never)."""
         ...
 
 

@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ProtocolRow:
-    """A document by its hash (``sha256:`` + hex). ``name`` is the document's ``id``; its newest row is what a name means."""
+    """A document by its hash (``sha256:`` + hex). ``name`` is the document's ``id`` and means its newest row."""
 
     hash: str
     name: str
@@ -127,7 +127,8 @@ class AttemptRow:
     """One permission to perform a step on an instrument. ``state`` is of ``scheduler.attempts``.
 
     ``grant`` is the wire form, sent until ``answered``. ``stop_mode``: a person's wish, sent until an entry answers.
-    ``received_at``: receipt of RESULT. ``outcome``: done | failed | stopped. ``used_ms``: wall; ``charged_ms``: lab time.
+    ``received_at``: receipt of RESULT. ``outcome``: done | failed | stopped. ``used_ms``: wall time; ``charged_ms``:
+    lab time.
     ``stored_sent``: the node has journalled that we keep the result, nothing more to acknowledge.
     """
 
@@ -235,7 +236,7 @@ class SampleRow:
 class EventRow:
     """What happened, for the event stream. ``id`` rises in the order of commits; the store gives it (0 before).
 
-    ``topics``: which wake-ups the relay publishes for it. ``lab`` and ``node`` decide, with ``project``, who may see it.
+    ``topics``: which wake-ups the relay publishes for it. ``project``, ``lab`` and ``node`` decide who may see it.
     """
 
     at: datetime

@@ -6,8 +6,8 @@ How it is used, everywhere::
         answer = experiments.submit(uow, principal, body, key)   # verbs never commit
         uow.commit()                   # leaving the block without it rolls back
 
-``uow.now`` is read once, when the block is entered. Events and audit rows are written with the commit; only then is
-anybody woken.
+``uow.now`` is read once, when the block is entered; ``uow.epoch`` is the platform's, bumped at every restore or
+promotion of the database. Events and audit rows are written with the commit; only then is anybody woken.
 """
 
 from __future__ import annotations
@@ -182,6 +182,8 @@ class UnitOfWork(Protocol):
     @property
     def now(self) -> datetime: ...  # noqa: D102
     @property
+    def epoch(self) -> int: ...  # noqa: D102
+    @property
     def ids(self) -> Ids: ...  # noqa: D102
     @property
     def objects(self) -> ObjectStore: ...  # noqa: D102
@@ -229,8 +231,4 @@ class Work(Protocol):
 
     def write(self) -> AbstractContextManager[UnitOfWork]:
         """A transaction that may change things. On SQLite one at a time."""
-        ...
-
-    def epoch(self) -> int:
-        """The platform's epoch, bumped at every restore or promotion of the database."""
         ...
