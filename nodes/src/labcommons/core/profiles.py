@@ -31,7 +31,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Points that rise strictly in time, in ``unit``; between them ``linear`` (ramps) or ``step`` (the last value holds).
+    """Points that rise strictly in time, in ``unit``; between them ``linear`` (ramps) or ``step`` (holds).
 
     Raises ``InvalidInput``: ``profile_backwards`` where time stands still or goes back, ``bad_profile`` else.
     """

@@ -62,7 +62,7 @@ class Hours:
 
 
 def parse_hours(text: object, field: str = "") -> Hours:
-    """``Mon-Fri 08:00-20:00``, ``Sat,Sun 22:00-06:00``, ``08:00-20:00`` (daily), several joined by ``;``, or ``always``.
+    """``Mon-Fri 08:00-20:00``, ``Sat,Sun 22:00-06:00``, ``08:00-20:00`` (daily), joined by ``;``, or ``always``.
 
     ``24:00`` may end a rule. Raises ``InvalidInput`` (``bad_hours``).
     """
