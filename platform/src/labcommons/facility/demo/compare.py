@@ -13,7 +13,7 @@ __all__ = ["Difference", "best", "paired_difference"]
 
 @dataclass(frozen=True)
 class Difference:
-    """``mean`` of the paired differences (first lab minus second) and its standard uncertainty ``u``, from ``n`` pairs."""
+    """``mean`` of ``n`` paired differences (first lab minus second) and its standard uncertainty ``u``."""
 
     mean: float
     u: float
