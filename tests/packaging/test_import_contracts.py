@@ -17,6 +17,7 @@ PLANTS = {
     "core.planted_time": "time",
     "core.planted_protocols": "labcommons.protocols",
     "protocols.planted_federation": "labcommons.federation",
+    "protocols.planted_pint": "pint",
     "federation.planted_fastapi": "fastapi",
     "federation.planted_scheduler": "labcommons.scheduler",
     "node.planted_facility": "labcommons.facility",
