@@ -94,14 +94,18 @@ class InstrumentRefused(DriverError):
 
 
 class InstrumentLost(DriverError):
-    """No usable answer came: dropped link, time-out, garbage, half a line. It proves nothing about what moved."""
+    """No usable answer came: dropped link, time-out, garbage, half a line. It proves nothing about what moved.
 
-    def __init__(self, reason: str) -> None:
+    `sent` is False only where no byte of this request can have left (nobody could be dialled).
+    """
+
+    def __init__(self, reason: str, sent: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.sent = sent
 
-    def __reduce__(self) -> tuple[type[InstrumentLost], tuple[str]]:
-        return (type(self), (self.reason,))
+    def __reduce__(self) -> tuple[type[InstrumentLost], tuple[str, bool]]:
+        return (type(self), (self.reason, self.sent))
 
 
 @dataclass(frozen=True, slots=True)
