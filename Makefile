@@ -21,7 +21,7 @@ system-packages:
 	@for pair in $(DEBIAN); do .ci/apt "$${pair%%:*}" "$${pair##*:}"; done
 
 demo: install  ## one facility, two labs, 24 experiments; judges itself (SEED=n, KILL=1, DUMB=1)
-	@SEED="$(SEED)" KILL="$(KILL)" DUMB="$(DUMB)" $(PY) -m labcommons.facility.demo
+	@$(PY) -m labcommons.facility.demo
 
 up: install  ## start facility and demo labs, keep them running, print where everything is
 	@.venv/bin/labcommons up $(ARGS)
