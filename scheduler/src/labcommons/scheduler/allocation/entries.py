@@ -92,7 +92,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Hold:
-    """Time kept for a step. ``n`` counts the step's holds from 0: one that is queued again after a refund opens its next."""
+    """Time kept for a step. ``n`` counts its holds from 0: a step that is queued again after a refund opens its next."""
 
     step: str
     allocation: str
@@ -205,8 +205,8 @@ def refund(
 ) -> Entry:
     """Give back ``percent`` of a charge to the allocation that was debited.
 
-    The lab bears it, or the pool where the facility failed. ``refunded_ms``: what was refunded of it before; ``n``: how
-    often. Raises ``InvalidInput`` for an entry that is no charge, a percentage outside 1..100, or more than was charged.
+    The lab bears it, or the pool where the facility failed. ``refunded_ms``: what was refunded of it before; ``n``:
+    how often. Raises ``InvalidInput`` for what is no charge, a percentage outside 1..100, or more than was charged.
     """
     if charged.kind is not EntryKind.CHARGE or not 1 <= percent <= 100:
         raise InvalidInput(
@@ -266,10 +266,11 @@ def charge_ms(
 ) -> tuple[int, bool]:
     """What a run costs, in lab ms, and whether that is an estimate.
 
-    The least of the hold (lab ms), the node's monotonic interval ``used_ms`` and the time from the grant's commit to the
-    receipt of RESULT ``wall_ms`` (wall ms), both times the lab's ``time_scale`` (lab time per wall time, rounded half to
-    even). Where no monotonic interval survived (``None``) the expected duration (lab ms) stands in for it. What ran costs
-    at least 1 ms, so that every run leaves its charge in the books. Raises ``InvalidInput`` for a time scale that is none.
+    The least of the hold (lab ms), the node's monotonic interval ``used_ms`` and the time from the grant's commit to
+    the receipt of RESULT ``wall_ms`` (wall ms), both times the lab's ``time_scale`` (lab time per wall time, rounded
+    half to even). Where no monotonic interval survived (``None``) the expected duration (lab ms) stands in for it. What
+    ran costs at least 1 ms, so that every run leaves its charge in the books. Raises ``InvalidInput`` for a time scale
+    that is none.
     """
     try:
         scale = Decimal(time_scale)

@@ -66,7 +66,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Balance:
-    """What an allocation has, in ms: ``available = granted - charged - held``. ``refunded`` is already off ``charged``."""
+    """What an allocation has, in ms: ``available = granted - charged - held``; ``refunded`` is off ``charged``."""
 
     allocation: str
     instrument_type: str
