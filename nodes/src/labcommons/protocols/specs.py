@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from labcommons.core import units
 from labcommons.core.decimals import decimal_text
-from labcommons.core.errors import InvalidInput, LabCommonsError
+from labcommons.core.errors import InvalidInput, LabCommonsError, OutOfRange
 from labcommons.core.profiles import Profile
 from labcommons.core.quantities import Quantity, bare_number, parse_quantity
 from labcommons.core.values import Array, Enum, Int, Kind, Sample, Text, Value, kind_of, value_from_json
@@ -102,9 +102,8 @@ class ParameterSpec(Form):
         self.check_kind(kind_of(value), _unit_of(value), field)
         limit = self.exceeded(value)
         if limit is not None:
-            raise InvalidInput(
-                f"{_said(value)} is outside {self.range_text()}",
-                code="out_of_range",
+            raise OutOfRange(
+                f"{_said(value)} is out of range: {self.range_text()}",
                 field=field,
                 remedy=f"give {'one of ' if self.kind == 'enum' else ''}{self.range_text()}",
                 limit=limit,
