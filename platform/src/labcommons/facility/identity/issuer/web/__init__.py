@@ -1,0 +1,1 @@
+"""The issuer's endpoints and its few pages."""
