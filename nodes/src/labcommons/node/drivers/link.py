@@ -70,7 +70,7 @@ class LineConnection:
             if hasattr(socket, name):
                 s.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         # A peer that reads nothing must not hold a writer for ever.
-        seconds, rest = divmod(timeout_s, 1)
+        seconds, rest = divmod(max(1.0, timeout_s), 1)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(seconds), int(rest * 1e6)))
 
     @property
