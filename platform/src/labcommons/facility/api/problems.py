@@ -7,17 +7,18 @@ parameter), `remedy` an instruction, `trace` the key under which our log tells t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from labcommons.core.errors import LabCommonsError
+from labcommons.core.errors import InvalidInput, LabCommonsError
+from labcommons.protocols.problems import from_finding
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -29,13 +30,6 @@ _FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
     405: ("method_not_allowed", "This address does not take that method", "use a method that the Allow header names"),
     413: ("too_large", "The message is too large", "send less in one call; split a long list over several calls"),
     415: ("unsupported_media_type", "The body has another media type than is read here", "send application/json"),
-}
-
-#: What pydantic calls an error, and what we call it: type, remedy.
-_VALIDATION: Mapping[str, tuple[str, str]] = {
-    "extra_forbidden": ("unknown_field", "leave this field out, or correct its spelling; /docs names the fields"),
-    "missing": ("missing_field", "add this field"),
-    "json_invalid": ("invalid_json", "send a body that is valid JSON in UTF-8"),
 }
 
 
@@ -114,40 +108,28 @@ def internal(trace: str) -> Response:
     )
 
 
-def pointer(location: Sequence[int | str]) -> str:
-    """A pydantic location as a JSON pointer: `("body", "a", 0)` is `/a/0`."""
-    if location and location[0] in {"body", "query", "path", "header", "cookie"}:
-        location = location[1:]
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+_PLACES = frozenset({"body", "query", "path", "header", "cookie"})
 
 
-def _finding(error: Mapping[str, Any]) -> dict[str, Any]:
-    word, remedy = _VALIDATION.get(str(error["type"]), ("invalid_input", ""))
+def _finding(error: Mapping[str, Any]) -> InvalidInput:
+    """One of the framework's findings in the commons' words, its pointer relative to what the caller sent."""
     location = tuple(error["loc"])
-    # Where the text stops being JSON is an offset, not a member.
-    where = "" if word == "invalid_json" else pointer(location)
-    said = str(error["msg"])
-    return {"type": word, "field": where, "detail": said, "remedy": remedy or f"correct it: {said.lower()}"}
+    # Where a text stops being JSON is an offset, not a member.
+    plain = location[1:] if location and location[0] in _PLACES else location
+    return from_finding({**error, "loc": () if error["type"] == "json_invalid" else plain})
 
 
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     findings = [_finding(one) for one in error.errors()]
     # A missing or unknown name is the cause of what else may be wrong.
-    findings.sort(key=lambda f: f["type"] == "invalid_input")
-    first = findings[0]
-    body: dict[str, JsonValue] = {
-        "type": first["type"],
-        "title": "The request cannot be taken as it is written",
-        "status": 422,
-        "detail": first["detail"],
-        "field": first["field"],
-        "remedy": first["remedy"],
-        "trace": trace_of(request),
-    }
+    findings.sort(key=lambda found: found.word not in {"unknown_field", "missing_field"})
+    members = problem(findings[0], trace_of(request))
     if len(findings) > 1:
-        body["errors"] = [dict(finding) for finding in findings[:50]]
-    return problem_response(422, body)
+        members["errors"] = [
+            {"type": one.word, "field": one.field, "detail": one.detail, "remedy": one.remedy} for one in findings[:50]
+        ]
+    return problem_response(findings[0].status, members)
 
 
 async def _framework(request: Request, error: Exception) -> Response:
@@ -177,7 +159,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses=` of a route: the problem documents that it may answer with."""
     return {
         status: {
-            "model": Problem,
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }

@@ -2,6 +2,7 @@
 
 A pid alone is no name: the kernel gives it out again. The start time (clock ticks since boot, `/proc/<pid>/stat`) and
 the id of the boot make it one, so that `down` ends exactly what `up` started and nothing else.
+"""
 
 from __future__ import annotations
 

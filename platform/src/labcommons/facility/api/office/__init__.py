@@ -1,0 +1,1 @@
+"""Routes of the room *office*: who I am, projects, allocations, the ledger."""

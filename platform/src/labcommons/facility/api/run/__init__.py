@@ -1,0 +1,1 @@
+"""Routes of the room *run*: protocols, experiments, studies, attempts, records, objects, events."""

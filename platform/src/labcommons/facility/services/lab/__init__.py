@@ -1,0 +1,1 @@
+"""The room *lab*: labs, nodes, instruments, and the link with them."""

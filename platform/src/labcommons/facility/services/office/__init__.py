@@ -1,0 +1,1 @@
+"""The room *office*: people, projects, and the time they were given."""

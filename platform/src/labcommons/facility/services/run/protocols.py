@@ -1,0 +1,61 @@
+"""Protocol documents: kept by hash, found by hash or by name. A name means its newest version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labcommons.core.errors import NotFound
+from labcommons.facility.ports import ProtocolRow, UnitOfWork
+from labcommons.protocols.documents import parse_protocol
+
+__all__ = ["newest", "resolve", "store"]
+
+_HASH = "sha256:"
+
+
+def store(uow: UnitOfWork, actor: str, document: dict[str, Any]) -> ProtocolRow:
+    """Keep a document; the same one again changes nothing and answers with the row that is there.
+
+    Raises `InvalidInput` with the pointer to what is wrong in it.
+    """
+    protocol = parse_protocol(document)
+    known = uow.run.protocols.get(protocol.hash)
+    if known is not None:
+        return known
+    row = ProtocolRow(
+        hash=protocol.hash,
+        name=protocol.id,
+        title=protocol.title,
+        intent=protocol.intent,
+        document=protocol.document,
+        created_at=uow.now,
+        created_by=actor,
+    )
+    uow.run.protocols.add(row)
+    uow.audit(actor, "protocol.store", row.hash, {"name": row.name})
+    return row
+
+
+def resolve(uow: UnitOfWork, reference: str, field: str = "") -> ProtocolRow:
+    """The document with this hash, or the newest of this name. Raises `NotFound` (`unknown_protocol`)."""
+    if reference.startswith(_HASH):
+        row = uow.run.protocols.get(reference)
+    else:
+        found = uow.run.protocols.find(order="created_at", descending=True, limit=1, name=reference)
+        row = found[0] if found else None
+    if row is None:
+        raise NotFound(
+            f"There is no protocol {reference}.",
+            code="unknown_protocol",
+            field=field,
+            remedy="see GET /v1/protocols (`labcommons protocols`) for those that are known, or store yours first",
+        )
+    return row
+
+
+def newest(uow: UnitOfWork) -> list[ProtocolRow]:
+    """The newest version of every name, by name."""
+    latest: dict[str, ProtocolRow] = {}
+    for row in uow.run.protocols.find(order="created_at"):
+        latest[row.name] = row
+    return [latest[name] for name in sorted(latest)]
