@@ -92,7 +92,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Hold:
-    """Time kept for a step. ``n`` counts its holds from 0: a step that is queued again after a refund opens its next."""
+    """Time kept for a step. ``n`` counts its holds from 0: one that is queued again after a refund opens its next."""
 
     step: str
     allocation: str

@@ -42,8 +42,8 @@ class Condition:
     - a step: ``state`` DONE; ``ahead`` {on: instrument, at_most: n} READY steps in front of it there; ``held`` true;
       ``cancel_wished`` false; ``struck_by`` {without: instrument}; ``candidates`` one
     - an attempt: ``unknown`` false
-    - an instrument: ``online``, ``lent``, ``token`` true; ``quarantined``, ``locked`` false; ``state`` idle; ``allowed``
-      and ``open`` {protocol, project}
+    - an instrument: ``online``, ``lent``, ``token`` true; ``quarantined``, ``locked`` false; ``state`` idle;
+      ``allowed`` and ``open`` {protocol, project}
     - the facility: ``barrier`` false
     """
 
