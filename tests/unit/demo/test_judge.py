@@ -66,11 +66,19 @@ def lost_attempt(e: Exports) -> None:
     e[2].pop()
 
 
-@pytest.mark.parametrize(
-    "plant",
-    [lost_charge, double_charge, wrong_amount, double_start, start_nobody_knows, ran_without_start, one_cluster_for_two]
-    + [lost_attempt],
-)
+PLANTED = [
+    lost_charge,
+    double_charge,
+    wrong_amount,
+    double_start,
+    start_nobody_knows,
+    ran_without_start,
+    one_cluster_for_two,
+    lost_attempt,
+]
+
+
+@pytest.mark.parametrize("plant", PLANTED)
 def test_each_planted_disagreement_is_found(plant: Any) -> None:
     faulty = copy.deepcopy(exports())
     plant(faulty)
