@@ -4,6 +4,7 @@ import json
 
 import jsonschema
 import pytest
+
 from labcommons.federation.schemas import PUBLISHED, main, render
 from support.tree import REPO
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from labcommons.protocols.canonical import digest
-
 from labcommons.federation.wire import Entry
+from labcommons.protocols.canonical import digest
 
 __all__ = ["GENESIS", "Break", "entry_hash", "first_break"]
 

@@ -9,9 +9,6 @@ import json
 import sys
 from pathlib import Path
 
-from labcommons.protocols.capabilities import Capability
-from labcommons.protocols.documents import Protocol
-from labcommons.protocols.manifests import Manifest
 from pydantic import BaseModel
 
 from labcommons.federation.versions import WIRE
@@ -25,6 +22,9 @@ from labcommons.federation.wire import (
     SessionDetail,
     Stop,
 )
+from labcommons.protocols.capabilities import Capability
+from labcommons.protocols.documents import Protocol
+from labcommons.protocols.manifests import Manifest
 
 __all__ = ["PUBLISHED", "main", "render"]
 

@@ -27,6 +27,7 @@ __all__ = [
     "answer_stop",
     "judge",
     "legal",
+    "overdue",
     "questions",
     "refused",
     "verdict",
@@ -247,3 +248,19 @@ def refused(code: str, message: str) -> Close:
     """The tombstone for an error reply to the only starts ever sent for an attempt."""
     reason = code if code in NEGATIVE_REASONS else "hardware"
     return Close(TOMBSTONE, reason, f"the instrument refused the start: {code}: {message}"[:2000])
+
+
+# --- time limits --------------------------------------------------------------------------------------------------
+
+
+def overdue(elapsed_s: float, timeout_s: float, grace_s: float) -> Literal["", "safe_point", "now", "give_up"]:
+    """What a run that has been going for ``elapsed_s`` seconds of wall time asks for.
+
+    Past ``timeout_s`` (0: no limit) the safe point; one ``grace_s`` later at once; after another one nobody can tell
+    what it does, and waiting for it would be for ever.
+    """
+    if timeout_s <= 0 or elapsed_s < timeout_s:
+        return ""
+    if elapsed_s < timeout_s + grace_s:
+        return "safe_point"
+    return "now" if elapsed_s < timeout_s + 2 * grace_s else "give_up"

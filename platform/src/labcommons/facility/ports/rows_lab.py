@@ -50,9 +50,9 @@ class LabMemberRow:
 class NodeRow:
     """A lab's agent. ``state``: pending | active | quarantined | revoked. ``public_jwk``: the key it logs in with.
 
-    ``cursor_seq`` and ``cursor_hash``: the last entry of ``journal`` that is read and committed. ``call``: the highest
-    call number of ``session``. ``silence``: ``heard`` | ``lost`` (past the lease); deadlines count from
-    ``last_seen_at``, which a restart of the platform re-arms.
+    ``call`` and ``next_call``: the highest call numbers of ``session``, of any call and of ``next``. ``epoch``: the last
+    one that it journalled. ``silence``: ``heard`` | ``lost`` (past the lease); deadlines count from ``last_seen_at``,
+    which a restart of the platform re-arms. ``reason``: of a quarantine or revocation.
     """
 
     id: NodeId
@@ -62,9 +62,8 @@ class NodeRow:
     public_jwk: dict[str, Any] | None = None
     session: SessionId | None = None
     call: int = 0
+    next_call: int = 0
     journal: JournalId | None = None
-    cursor_seq: int = 0
-    cursor_hash: str = "0" * 64
     epoch: int = 0
     wire: int | None = None
     software: str | None = None
@@ -77,23 +76,29 @@ class NodeRow:
 
 @dataclass(frozen=True)
 class NodeSessionRow:
-    """A life of an agent; key (node, session). ``number`` rises: a session below the node's newest is superseded."""
+    """A life of an agent; key (node, session). ``state``: current | past, where a past one is heard no more."""
 
     node: NodeId
     session: SessionId
     journal: JournalId
-    number: int
     first_seen_at: datetime
+    state: str = "current"
 
 
 @dataclass(frozen=True)
 class JournalRow:
-    """A journal file of a node; key (node, journal). ``state``: current | retired | broken."""
+    """A journal file of a node; key (node, journal). ``state``: current | retired | broken.
+
+    ``seq`` and ``hash``: its last entry that is read and committed, the cursor.
+    """
 
     node: NodeId
     journal: JournalId
     first_seen_at: datetime
     state: str = "current"
+    seq: int = 0
+    hash: str = "0" * 64
+    version: int = 1
 
 
 @dataclass(frozen=True)

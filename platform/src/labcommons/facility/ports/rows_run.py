@@ -94,8 +94,9 @@ class StepRow:
     """One action of an experiment. ``plan`` is the compiled ``PlannedStep`` as JSON; ``after`` names steps by ``name``.
 
     ``aged_from`` is the age that is kept when a step is queued again. ``struck``: instruments that refused it for good.
-    ``arguments``: resolved, by parameter, once READY (before the conversion to a bench's units). ``outputs``: what the
-    next steps may refer to. Amounts are lab ms.
+    ``attempt``: the live one while ACTIVE. ``faults``: failed runs that were not the request's fault. ``arguments``:
+    resolved, by parameter, once READY (before the conversion to a bench's units). ``outputs``: what the next steps may
+    refer to. Amounts are lab ms.
     """
 
     id: StepId
@@ -113,6 +114,10 @@ class StepRow:
     after: tuple[str, ...] = ()
     priority: int = 0
     struck: tuple[str, ...] = ()
+    attempt: AttemptId | None = None
+    adopted: bool = False
+    faults: int = 0
+    skip: str | None = None
     arguments: dict[str, Any] | None = None
     outputs: dict[str, Any] | None = None
     ready_at: datetime | None = None
@@ -124,12 +129,13 @@ class StepRow:
 
 @dataclass(frozen=True)
 class AttemptRow:
-    """One permission to perform a step on an instrument. ``state`` is of ``scheduler.attempts``.
+    """One permission to perform a step on an instrument. ``state`` is of ``scheduler.attempts``, as are most fields.
 
-    ``grant`` is the wire form, sent until ``answered``. ``stop_mode``: a person's wish, sent until an entry answers.
-    ``received_at``: receipt of RESULT. ``outcome``: done | failed | stopped. ``used_ms``: wall time; ``charged_ms``:
-    lab time.
-    ``stored_sent``: the node has journalled that we keep the result, nothing more to acknowledge.
+    ``grant`` is the wire form, sent until ``answered``. ``stop_mode``: a person's wish, sent until an entry answers;
+    ``stop_told_at``: when it was last sent. ``received_at``: receipt of RESULT, whose detail is ``result``.
+    ``awaiting``: sha256 of objects still to come. ``stored``: entry and bytes are durable; named to the node until
+    ``uploaded``, its word that it knows. ``used_ms``: wall time; ``charged_ms``: lab time, ``estimated`` where no
+    interval survived. ``fraction``: progress, lossy.
     """
 
     id: AttemptId
@@ -147,21 +153,29 @@ class AttemptRow:
     grant: dict[str, Any]
     granted_at: datetime
     state: str = "GRANTED"
+    repeatable: bool = False
+    consumes: bool = False
     answered: bool = False
     intended: bool = False
+    started: bool = False
+    accounted: bool = False
+    closed: bool = False
+    fault: str = "none"
     stop_mode: str | None = None
+    stop_told_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     received_at: datetime | None = None
     outcome: str | None = None
     result: dict[str, Any] | None = None
+    awaiting: tuple[str, ...] = ()
+    stored: bool = False
+    uploaded: bool = False
     used_ms: int | None = None
     charged_ms: int | None = None
     estimated: bool = False
-    stored_sent: bool = False
     fraction: float | None = None
     reason: str | None = None
-    suspect_at: datetime | None = None
     version: int = 1
 
 

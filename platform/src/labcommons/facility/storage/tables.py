@@ -134,7 +134,7 @@ _LAB = {
         METADATA,
         "node_sessions",
         ports.NodeSessionRow,
-        UniqueConstraint("node", "number"),
+        one_of("state", "state", ("current", "past")),
         key=("node", "session"),
         refs={"node": "nodes.id"},
     ),
