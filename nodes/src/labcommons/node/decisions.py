@@ -238,9 +238,8 @@ def verdict(
 
 
 def _forgetful(phase: str | None) -> str:
-    return (
-        "the agent ended after the intent to start, on an instrument that does not remember attempts"
-        + (f"; it now answers {phase}" if phase else "")
+    return "the agent ended after the intent to start, on an instrument that does not remember attempts" + (
+        f"; it now answers {phase}" if phase else ""
     )
 
 

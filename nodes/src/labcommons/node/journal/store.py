@@ -138,7 +138,7 @@ class JournalReader:
     def entries(self, after: int = 0, limit: int = -1) -> Iterator[Entry]:
         """Entries past ``after``, oldest first, at most ``limit``."""
         rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 - names of ours
+            f"SELECT {_COLUMNS} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
             (after, limit),
         )
         return map(_entry, rows)
@@ -190,7 +190,7 @@ class JournalReader:
     def story(self, attempt: str) -> list[Entry]:
         """An attempt's entries, oldest first."""
         rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM entries WHERE attempt = ? ORDER BY seq",  # noqa: S608 - names of ours
+            f"SELECT {_COLUMNS} FROM entries WHERE attempt = ? ORDER BY seq",
             (attempt,),
         )
         return list(map(_entry, rows))
@@ -319,7 +319,7 @@ class Journal(JournalReader):
         if size > ENTRY_BYTES:
             raise EntryTooLarge(f"{draft.kind} of {draft.attempt}: {size} bytes, at most {ENTRY_BYTES}")
         self._db.execute(
-            f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of ours
+            f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 entry.seq,
                 entry.at,

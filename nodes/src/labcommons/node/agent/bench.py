@@ -1,0 +1,151 @@
+"""One instrument: opens it, recovers what an earlier life left, then performs grants one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from labcommons.federation.wire import EntryKind
+from labcommons.node.agent.handling import Handling
+from labcommons.node.agent.runs import Run
+from labcommons.node.agent.services import Services
+from labcommons.node.decisions import Tokens
+from labcommons.node.drivers.contract import InstrumentLost, InstrumentRefused
+from labcommons.node.journal import IllegalEntry, JournalUnavailable
+from labcommons.node.runtime.port import Instrument
+
+__all__ = ["Bench"]
+
+RECEIVED, INTENT = EntryKind.RECEIVED, EntryKind.INTENT
+
+
+class Bench(Handling):
+    """One instrument with its queue, its ready tokens and its fence."""
+
+    def __init__(self, name: str, open_instrument: Callable[[], Awaitable[Instrument]], services: Services) -> None:
+        super().__init__(name, open_instrument, services)
+        self.fence: tuple[int, int] = (-1, -1)
+        self.tokens = Tokens()
+        self.queue: deque[Run] = deque()
+        self.current: Run | None = None
+        self.draining = False
+        self._rings = asyncio.Event()
+
+    def ready_tokens(self) -> list[int]:
+        """The tokens to offer now: none while the instrument cannot take a grant."""
+        able = self.serving and not self.draining and self.health.state in ("idle", "busy")
+        if not able or self.services.local() or self.services.books.broken:
+            return []
+        waiting = sum(1 for run in self.runs.values() if run.last is RECEIVED)
+        self.tokens = self.tokens.refill(waiting)
+        return sorted(self.tokens.out)
+
+    def take(self, run: Run) -> None:
+        """Queue a run whose RECEIVED entry was submitted."""
+        self.runs[run.attempt] = run
+        self.queue.append(run)
+        self._rings.set()
+
+    async def work(self) -> None:
+        """Open, recover, serve; again from the start whenever the instrument is lost. Until cancelled."""
+        pause = 0.1
+        try:
+            while True:
+                try:
+                    await self._open()
+                    await self._recover()
+                    pause = 0.1
+                    self.serving = True
+                    self.services.kick()
+                    await self._serve()
+                except (InstrumentLost, InstrumentRefused, JournalUnavailable, IllegalEntry) as error:
+                    self._down(error)
+                    await self.services.check_runtime()
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 5.0)
+        finally:
+            for errand in list(self._errands):
+                errand.cancel()
+            await asyncio.gather(*self._errands, return_exceptions=True)
+
+    async def _serve(self) -> None:
+        while True:
+            while not self.queue:
+                self._rings.clear()
+                try:
+                    async with asyncio.timeout(self.services.limits.look):
+                        await self._rings.wait()
+                except TimeoutError:
+                    await self._look()
+            run = self.queue[0]
+            if run.closed or self.draining:
+                self.queue.popleft()
+                self._forget(run)
+                continue
+            self.current = run
+            try:
+                await self._perform(run)
+            except JournalUnavailable as error:
+                # No audit, no work: nothing was started, and the run keeps its place.
+                self.services.lines.error("no journal, no work", why=error)
+                await asyncio.sleep(1.0)
+                continue
+            finally:
+                self.current = None
+            self.queue.popleft()
+            self._forget(run)
+
+    async def _perform(self, run: Run) -> None:
+        if not self._about.remembers_attempts or not self._idle:
+            await self._until_idle(run)
+        if run.closed or self._bar(run):
+            return
+        if run.last is RECEIVED:
+            try:
+                # From here on the grant has left RECEIVED: a new ready token goes up with the report of this entry.
+                run.intent_seq = (await asyncio.shield(self.write(run, INTENT))).seq
+            except IllegalEntry:
+                return
+        if not self._about.can_void:
+            await self._acknowledged(run, run.intent_seq)
+        if self._bar(run):
+            return
+        status = await self._start(run)
+        if status is not None:
+            await self._follow(run, status)
+
+    async def _acknowledged(self, run: Run, seq: int) -> None:
+        """Rule 7: without `void` the first byte waits until the facility has the INTENT."""
+        waits = [
+            asyncio.ensure_future(self.services.acknowledged(seq)),
+            asyncio.ensure_future(run.bar_rings.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _recover(self) -> None:
+        """Settle what is open: of an earlier life, or of a link that was lost. Nothing is started here."""
+        for run in list(self.runs.values()):
+            if run in self.queue and not run.in_doubt:
+                continue
+            if run.closed:
+                self._errand(self._release(run.attempt))
+                self._forget(run)
+                continue
+            self.current = run
+            try:
+                status = await self._ask(run)
+                if status is not None:
+                    self.serving = True
+                    self.services.lines.info("re-attached", attempt=run.attempt, phase=status.phase)
+                    await self._follow(run, status)
+            finally:
+                self.current = None
+            if run in self.queue:
+                self.queue.remove(run)
+            self._forget(run)

@@ -1,0 +1,146 @@
+"""From what an instrument gave to a RESULT entry: bytes become objects, garbage a failure with its data kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from labcommons.core.errors import InvalidInput
+from labcommons.core.values import value_from_json, value_to_json
+from labcommons.federation.wire import ENTRY_BYTES, ObjectRef, ResultDetail, WireError
+from labcommons.node.drivers.contract import Status
+from labcommons.node.drivers.results import read_file
+from labcommons.node.link import ObjectFolder
+from labcommons.protocols.canonical import canonical
+
+__all__ = ["ENDINGS", "Attachment", "Judged", "judge_result", "keep"]
+
+#: Room in an entry for what is not outputs: objects, error, flags, the entry's own fields.
+_OUTPUT_BYTES = ENTRY_BYTES - 96 * 1024
+_MAX_FILES = 255
+
+#: Why this node ended a run -> the error of its RESULT.
+ENDINGS: Mapping[str, WireError] = {
+    "timeout": WireError(code="timeout", message="it did not end within timeout_ms and was stopped at its safe point"),
+    "partition": WireError(code="lost", message="the facility was silent past the lease; ended at the safe point"),
+}
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Bytes that belong to a result, before they are kept."""
+
+    name: str
+    media_type: str
+    blocks: Iterable[bytes]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A result whose ``detail`` lacks its objects yet."""
+
+    detail: ResultDetail
+    attachments: tuple[Attachment, ...]
+
+
+def judge_result(status: Status, *, ended_by: str, used_ms: int | None) -> Judged:
+    """What a terminal ``status`` is worth. ``ended_by``: a key of ``ENDINGS``, or empty; ``used_ms``: wall time."""
+    result = status.result if isinstance(status.result, Mapping) else {}
+    flags = [flag[:64] for flag in status.flags][:16]
+    outputs, bad = _outputs(result.get("outputs"))
+    attachments = [_attached(entry) for entry in result.get("files") or () if isinstance(entry, Mapping)][:_MAX_FILES]
+    error = _error(status)
+    outcome: Literal["done", "failed", "stopped"] = "done"
+    if status.phase in ("failed", "stopped"):
+        outcome = "failed" if status.phase == "failed" or ended_by in ENDINGS else "stopped"
+        error = ENDINGS.get(ended_by, error)
+    elif bad:
+        outcome, error = "failed", WireError(code="garbage", message=bad[:2000])
+    elif status.result is None:
+        outcome = "failed"
+        error = WireError(code="lost", message="it ran to its end, and its result is no longer to be had")
+    if bad:
+        flags.append("garbage")
+        attachments.append(_json("outputs-as-received.json", result.get("outputs")))
+    if len(canonical(outputs)) > _OUTPUT_BYTES:
+        flags.append("outputs_in_object")
+        attachments.append(_json("outputs.json", outputs))
+        outputs = {}
+    calibration = result.get("calibration")
+    detail = ResultDetail(
+        outcome=outcome,
+        outputs=outputs,
+        error=error,
+        used_ms=used_ms,
+        calibration=calibration if isinstance(calibration, str) else None,
+        flags=flags,
+    )
+    return Judged(detail, tuple(attachments))
+
+
+def keep(judged: Judged, objects: ObjectFolder) -> ResultDetail:
+    """Sync the attachments, and name them in the detail. Blocks. Raises ``OSError`` where the disk does not take them.
+
+    A file that the instrument named and took away again is a flag, not a failure to report.
+    """
+    refs, flags = [], list(judged.detail.flags)
+    for attachment in judged.attachments:
+        try:
+            sha256, size = objects.put(_read(attachment.blocks))
+        except _Gone:
+            flags.append("missing_file")
+            continue
+        refs.append(
+            ObjectRef(
+                name=attachment.name[:200] or "file",
+                media_type=attachment.media_type[:200] or "application/octet-stream",
+                bytes=size,
+                sha256=sha256,
+            )
+        )
+    return judged.detail.model_copy(update={"objects": refs, "flags": list(dict.fromkeys(flags))[:32]})
+
+
+class _Gone(Exception):
+    """The bytes cannot be read any more; to be told from a disk that takes none."""
+
+
+def _read(blocks: Iterable[bytes]) -> Iterable[bytes]:
+    try:
+        yield from blocks
+    except OSError as error:
+        raise _Gone(str(error)) from error
+
+
+def _outputs(given: Any) -> tuple[dict[str, Any], str]:
+    """The outputs that are ``Value``s, and what is wrong with the others."""
+    if given is None:
+        return {}, ""
+    if not isinstance(given, Mapping):
+        return {}, "the outputs are no object"
+    good, bad = {}, []
+    for name, value in given.items():
+        try:
+            good[str(name)] = value_to_json(value_from_json(value, f"/outputs/{name}"))
+        except InvalidInput as error:
+            bad.append(f"{name}: {error.detail}")
+    return good, "; ".join(bad)
+
+
+def _error(status: Status) -> WireError | None:
+    if status.error is None:
+        return None if status.phase != "failed" else WireError(code="hardware", message="it failed and did not say why")
+    return WireError(
+        code=str(status.error.get("code") or "hardware")[:64], message=str(status.error.get("message") or "")[:2000]
+    )
+
+
+def _attached(entry: Mapping[str, Any]) -> Attachment:
+    media_type = str(entry.get("media_type") or "application/octet-stream")
+    return Attachment(str(entry.get("name") or "file"), media_type, read_file(entry))
+
+
+def _json(name: str, value: Any) -> Attachment:
+    return Attachment(name, "application/json", [json.dumps(value, sort_keys=True, default=str).encode()])
