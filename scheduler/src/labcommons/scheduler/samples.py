@@ -1,7 +1,7 @@
 """The life of a sample: one table of transitions and the events that move it.
 
-A sample is EXPECTED from the submission on, for the step that will make it; it may be reserved by later steps of its own
-experiment while it is only expected (they wait for that step anyhow), which does not change its state.
+A sample is EXPECTED from the submission on, for the step that will make it; later steps of its own experiment may
+count on it while it is only expected (they wait for that step anyhow), which does not change its state.
 """
 
 from __future__ import annotations
