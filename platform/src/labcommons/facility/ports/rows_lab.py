@@ -50,8 +50,8 @@ class LabMemberRow:
 class NodeRow:
     """A lab's agent. ``state``: pending | active | quarantined | revoked. ``public_jwk``: the key it logs in with.
 
-    ``call`` and ``next_call``: the highest call numbers of ``session``, of any call and of ``next``. ``epoch``: the last
-    one that it journalled. ``silence``: ``heard`` | ``lost`` (past the lease); deadlines count from ``last_seen_at``,
+    ``call`` and ``next_call``: the highest call numbers of ``session``, of any call and of ``next``. ``epoch``: the
+    last one that it journalled. ``silence``: ``heard`` | ``lost`` (past the lease); deadlines count from ``last_seen_at``,
     which a restart of the platform re-arms. ``reason``: of a quarantine or revocation.
     """
 
@@ -83,6 +83,7 @@ class NodeSessionRow:
     journal: JournalId
     first_seen_at: datetime
     state: str = "current"
+    version: int = 1
 
 
 @dataclass(frozen=True)

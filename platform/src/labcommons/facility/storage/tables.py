@@ -227,6 +227,7 @@ _RUN = {
         Index(None, "step"),
         Index(None, "experiment"),
         Index(None, "state", "node"),
+        Index(None, "node", "stored", "uploaded"),
         refs={
             "step": "steps.id",
             "experiment": "experiments.id",

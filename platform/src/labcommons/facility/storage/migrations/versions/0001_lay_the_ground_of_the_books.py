@@ -378,6 +378,7 @@ def _node_sessions() -> None:
         sa.Column("journal", sa.String(), nullable=False),
         sa.Column("first_seen_at", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("state IN ('current', 'past')", name=op.f("ck_node_sessions_state")),
         sa.ForeignKeyConstraint(["node"], ["nodes.id"], name=op.f("fk_node_sessions_node")),
         sa.PrimaryKeyConstraint("node", "session", name=op.f("pk_node_sessions")),
@@ -513,6 +514,7 @@ def _attempts() -> None:
         sa.UniqueConstraint("node", "session", "instrument", "token", name="uq_attempts_token"),
     )
     op.create_index(op.f("ix_attempts_experiment"), "attempts", ["experiment"], unique=False)
+    op.create_index(op.f("ix_attempts_node"), "attempts", ["node", "stored", "uploaded"], unique=False)
     op.create_index(op.f("ix_attempts_state"), "attempts", ["state", "node"], unique=False)
     op.create_index(op.f("ix_attempts_step"), "attempts", ["step"], unique=False)
     op.create_index(
