@@ -253,8 +253,7 @@ def step(state: Step, event: StepEvent) -> Result:
         case CandidateStruck():
             return replace(state, struck=state.struck | {event.instrument}), ()
         case NoCandidateLeft():
-            moved, effects = _move(state, _S.FAILED, event.at, event.cause)
-            return moved, (*effects, ReleaseHold(state.step), StepEnded(state.step, _S.FAILED))
+            return _hopeless(state, event)
         case Skipped():
             return _skip(state, event)
         case CancelWished():
@@ -307,6 +306,13 @@ def _activate(state: Step, event: AttemptGranted | Adopted) -> Result:
     forgotten = adopted and state.state is _S.WAITING
     state = replace(state, attempt=event.attempt, adopted=forgotten)
     return _move(state, _S.ACTIVE, event.at, f"{'adopted' if adopted else 'granted'} {event.attempt}")
+
+
+def _hopeless(state: Step, event: NoCandidateLeft) -> Result:
+    if state.state is _S.ACTIVE:
+        # The arrow ACTIVE -> FAILED is an attempt's to take: no hold is released beside a live one.
+        raise _illegal(state, f"no candidate left ({event.cause}) with a live attempt", event.at)
+    return _end(state, _S.FAILED, event.at, event.cause, release=True)
 
 
 # --- the end of an attempt --------------------------------------------------------------------------------------------
