@@ -231,8 +231,12 @@ class Witness:
     def keep(self, run: Run) -> None:
         if self.memory is not None:
             self.memory.write(
-                attempt=run.attempt, phase=run.phase, action=run.action, arguments=run.arguments,
-                result=run.result, error=run.error,
+                attempt=run.attempt,
+                phase=run.phase,
+                action=run.action,
+                arguments=run.arguments,
+                result=run.result,
+                error=run.error,
             )
 
     # -- the ten words

@@ -83,7 +83,7 @@ class InstrumentHost:
             except InstrumentLost as lost:
                 # What was lost is the question before the start: no byte of the start itself went out.
                 raise InstrumentLost(lost.reason, sent=False) from lost
-            _, fitted = fit_action(description, action, arguments, convert=True)
+            _, fitted = fit_action(description, action, _holdable(description, action, arguments), convert=True)
             known = self._memory.get(attempt)
             if known is not None:
                 told = self._known_start(known, description, action, fitted)
@@ -278,6 +278,13 @@ class InstrumentHost:
             self._news.wait_for(lambda: self._closed or (turn is not None and self._turn != turn), seconds)
         if self._closed:
             raise InstrumentLost("the host is closed", sent=False)
+
+
+def _holdable(description: Description, action: str, arguments: Mapping[str, Any]) -> Json:
+    """The arguments without samples that the action describes no place for: not every bench can hold an identifier."""
+    found = description.action(action)
+    known = found.parameters if found is not None else arguments
+    return {n: v for n, v in arguments.items() if n in known or not (isinstance(v, Mapping) and "sample" in v)}
 
 
 def _state(status: Status) -> str:

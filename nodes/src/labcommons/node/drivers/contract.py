@@ -354,7 +354,7 @@ def _decimal_text(value: Any, where: str) -> str:
     except InvalidOperation:
         number = Decimal(-1)
     if not number.is_finite() or number <= 0:
-        raise ValueError(f"{where}: must be a positive decimal as text, such as \"1\"")
+        raise ValueError(f'{where}: must be a positive decimal as text, such as "1"')
     return str(value)
 
 

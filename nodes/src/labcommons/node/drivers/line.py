@@ -30,7 +30,8 @@ from labcommons.node.drivers.results import settle_files
 __all__ = ["LineDriver", "parse_address"]
 
 _T = TypeVar("_T")
-_COMMON = frozenset({"name", "lab", "time_scale", "memory"})
+_COMMON = frozenset({"name", "lab", "time_scale", "calibration", "memory"})
+"""What the node gives every driver."""
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 

@@ -97,6 +97,10 @@ def _dump(value: Json | None) -> str | None:
 def _remembered(row: tuple[Any, ...]) -> Remembered:
     attempt, state, action, arguments, status, starts = row
     return Remembered(
-        attempt, state, action, json.loads(arguments) if arguments else None,
-        json.loads(status) if status else None, starts,
+        attempt,
+        state,
+        action,
+        json.loads(arguments) if arguments else None,
+        json.loads(status) if status else None,
+        starts,
     )

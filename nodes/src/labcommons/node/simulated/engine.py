@@ -323,4 +323,3 @@ class SimulatedInstrument:
         run.status = status
         self._gate.notify_all()
         self._tell([Event("phase", run.attempt, phase=phase)])
-
