@@ -21,6 +21,8 @@ PLANTS = {
     "federation.planted_fastapi": "fastapi",
     "federation.planted_scheduler": "labcommons.scheduler",
     "node.planted_facility": "labcommons.facility",
+    "node.planted_ray": "ray",
+    "facility.workers.planted_ray": "ray",
     "node.planted_sqlalchemy": "sqlalchemy",
     "scheduler.planted_random": "random",
     "scheduler.planted_os": "os",
