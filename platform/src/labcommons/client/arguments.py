@@ -63,4 +63,6 @@ def _quantity(raw: Any, unit: str, field: str) -> Any:
     try:
         return parse_quantity(raw).to_json()
     except LabCommonsError as error:
-        raise error.at(field) from None
+        # The text is one string: there is no member of it to point at.
+        error.field = field
+        raise error from None

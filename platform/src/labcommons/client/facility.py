@@ -9,11 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from labcommons.client.oidc import TokenStore
-
 from labcommons.client import requests
 from labcommons.client.arguments import to_values
 from labcommons.client.home import facility_url, home_folder, token_file
+from labcommons.client.oidc import TokenStore
 from labcommons.client.results import Experiment, Study
 from labcommons.client.transport import Transport
 from labcommons.client.waiting import wait_for
@@ -60,7 +59,7 @@ class Facility:
         """All items of a list, page by page."""
         after: str | None = None
         while True:
-            page = self.transport.send(requests.listing(*parts, after=after, **params))
+            page = self.transport.send(requests.listing(*parts, after=after, filters=params))
             yield from page["items"]
             after = page["next"]
             if after is None:

@@ -32,9 +32,9 @@ def get(*parts: str, **params: object) -> Request:
     return Request("GET", path, {name: str(value) for name, value in params.items() if value is not None})
 
 
-def listing(*parts: str, after: str | None = None, limit: int = 200, **params: object) -> Request:
-    """One page of a list."""
-    return get(*parts, after=after, limit=limit, **params)
+def listing(*parts: str, after: str | None, filters: Mapping[str, object]) -> Request:
+    """One page of a list, as long as the facility gives them."""
+    return get(*parts, **{**filters, "after": after, "limit": 200})
 
 
 def submit(project: str, protocol: str, study: str, experiments: Sequence[Mapping[str, Any]], *, key: str) -> Request:

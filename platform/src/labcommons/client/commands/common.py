@@ -16,6 +16,9 @@ from labcommons.core.errors import LabCommonsError
 
 __all__ = ["EXIT_FAILED", "EXIT_PERSON", "EXIT_REFUSED", "EXIT_UNREACHABLE", "Console", "command", "exit_code_of"]
 
+#: Nobody refused anything: nobody was reached, or nobody asked.
+_NOT_A_REFUSAL = frozenset({"unreachable", "not_logged_in", "no_result"})
+
 EXIT_FAILED = 1
 EXIT_REFUSED = 3
 EXIT_UNREACHABLE = 4
@@ -104,7 +107,8 @@ def _as_problem(error: LabCommonsError) -> dict[str, Any]:
 
 
 def _words(problem: Mapping[str, Any]) -> str:
-    lines = [f"refused ({problem.get('type')}): {problem.get('detail') or problem.get('title')}"]
+    word = "cannot go on" if problem.get("type") in _NOT_A_REFUSAL else "refused"
+    lines = [f"{word} ({problem.get('type')}): {problem.get('detail') or problem.get('title')}"]
     if problem.get("field"):
         lines.append(f"  where:  {problem['field']}")
     if problem.get("remedy"):

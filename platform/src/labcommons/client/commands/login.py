@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
-from labcommons.client.oidc import TokenStore, login_with_browser, login_with_password, logout
 
 from labcommons.client.commands.common import Console, command
 from labcommons.client.home import facility_url, home_folder, token_file
+from labcommons.client.oidc import TokenStore, login_with_browser, login_with_password, logout
 
 __all__ = ["COMMANDS"]
 
@@ -23,7 +25,7 @@ def login(console: Console, user: str | None, password_stdin: bool) -> None:
     if user is None:
         tokens = login_with_browser(url, announce=console.note)
     else:
-        password = click.get_text_stream("stdin").readline().rstrip("\n") if password_stdin else None
+        password = sys.stdin.readline().rstrip("\n") if password_stdin else None
         tokens = login_with_password(url, user, password or click.prompt("Password", hide_input=True, err=True))
     TokenStore(token_file(home)).save(tokens)
     me = console.facility().me()

@@ -131,9 +131,10 @@ def _experiment_text(one: Experiment) -> str:
 def why(console: Console, experiment: str) -> None:
     """Say why an experiment waits, and what would have to change."""
     with console.facility() as lab:
-        answer = lab.attach(experiment).why() if experiment.startswith("exp_") else {}
-        if not answer:
-            raise click.BadParameter("give an experiment, exp_...")
+        thing = lab.attach(experiment)
+        if isinstance(thing, Study):
+            raise click.BadParameter("a study has many reasons; give one of its experiments, exp_...")
+        answer = thing.why()
         lines = [f"step {one['step']}: {one['code']}: {one['text']}" for one in answer["reasons"]]
         console.document(answer, "\n".join(lines) or f"{experiment} is {answer['state']}; nothing holds it back.")
 
