@@ -12,7 +12,7 @@ Exports = tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]], list[dict
 
 
 def exports() -> Exports:
-    journals = {
+    journals: dict[str, list[dict[str, Any]]] = {
         lab: [
             {"state": "SESSION", "attempt": None, "detail": {"ray_cluster": f"cluster-{lab}"}},
             {"state": "STARTED", "attempt": f"att_{lab}", "detail": {}},
@@ -20,8 +20,10 @@ def exports() -> Exports:
         ]
         for lab in ("north", "south")
     }
-    attempts = [{"attempt": f"att_{lab}", "state": "SUCCEEDED", "charged_ms": 7} for lab in journals]
-    ledger = [{"kind": "charge", "cause": f"att_{lab}", "amount_ms": 7} for lab in journals]
+    attempts: list[dict[str, Any]] = [
+        {"attempt": f"att_{lab}", "state": "SUCCEEDED", "charged_ms": 7} for lab in journals
+    ]
+    ledger: list[dict[str, Any]] = [{"kind": "charge", "cause": f"att_{lab}", "amount_ms": 7} for lab in journals]
     return journals, attempts, [{"kind": "hold", "cause": "stp_1", "amount_ms": 9}, *ledger]
 
 
