@@ -7,6 +7,7 @@ callable that takes the driver's options (a mapping of JSON values) and gives a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -31,7 +32,18 @@ def available() -> list[str]:
 
 
 def load(name: str) -> DriverFactory:
-    """Return the factory of a driver. Raises `UnknownDriver` with the names that exist."""
+    """Return the factory of a driver: an entry point's name, or `module:name` for one that is not installed yet.
+
+    Raises `UnknownDriver` with the names that exist.
+    """
+    module, colon, attribute = name.partition(":")
+    if colon:
+        try:
+            return cast("DriverFactory", getattr(import_module(module), attribute))
+        except (ImportError, AttributeError) as error:
+            raise UnknownDriver(
+                f"{name} cannot be imported: {error}. Write module:Class of something on the path."
+            ) from error
     point = _found().get(name)
     if point is None:
         known = ", ".join(available()) or "none"
