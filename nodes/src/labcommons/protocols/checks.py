@@ -191,7 +191,9 @@ def _check_argument(
             return _kind_reason(step, field, spec, source.kind, source.unit)
         case OutputRef():
             output = _output(protocol, capabilities, step, field, given.step, given.output)
-            return output if isinstance(output, Reason) else _kind_reason(step, field, spec, output.kind, output.unit)
+            if output is None or isinstance(output, Reason):
+                return output
+            return _kind_reason(step, field, spec, output.kind, output.unit)
         case SampleRef():
             if given.name not in protocol.samples:
                 return _unknown_sample(step.id, field, given.name, protocol)
@@ -213,15 +215,17 @@ def _kind_reason(step: Step, field: str, spec: ParameterSpec, kind: Kind, unit: 
 
 def _output(
     protocol: Protocol, capabilities: Mapping[str, Capability], step: Step, field: str, source: str, name: str
-) -> OutputSpec | Reason:
+) -> OutputSpec | Reason | None:
     other = protocol.step(source)
     if other is None:
         return _unknown_step(step.id, field, source, {s.id for s in protocol.steps})
     action = action_of(protocol, capabilities, other)
-    if action is None or name not in action.outputs:
-        known = ", ".join(sorted(action.outputs)) if action is not None else "none"
+    if action is None:
+        return None  # said of that step
+    if name not in action.outputs:
+        known = ", ".join(sorted(action.outputs)) or "none"
         text = f"step {source!r} has no output {name!r}"
-        return _reason(step.id, "unknown_output", field, text, f"name one of: {known or 'none'}")
+        return _reason(step.id, "unknown_output", field, text, f"name one of: {known}")
     return action.outputs[name]
 
 
@@ -238,8 +242,8 @@ def _check_guard(
         match reference.split("."):
             case ["steps", source, "outputs", name]:
                 found = _output(protocol, capabilities, step, field, source, name)
-                if isinstance(found, Reason):
-                    return [found]
+                if found is None or isinstance(found, Reason):
+                    return [] if found is None else [found]
                 outputs.setdefault(source, {}).update(_example(name, found))
             case ["parameters", name] if name in protocol.parameters:
                 pass
