@@ -51,8 +51,8 @@ RAN = ev.Adjudicated(at(20), Verdict.RAN, ("per_kim",), "seen in the log")
 NOT_RUN = ev.Adjudicated(at(20), Verdict.NOT_RUN, ("per_kim", "per_olga"), "the clamp is empty")
 
 
-def born(**facts: bool) -> Attempt:
-    made, effects = attempts.grant("att_1", "stp_1", at(0), **facts)
+def born(*, repeatable: bool = False, consumes: bool = False) -> Attempt:
+    made, effects = attempts.grant("att_1", "stp_1", at(0), repeatable=repeatable, consumes=consumes)
     assert effects == (ev.Audit(at(0), "att_1", None, "GRANTED", "granted"),)
     return made
 
@@ -226,7 +226,7 @@ def test_contact_takes_back_no_other_doubt(doubt: ev.Event) -> None:
         assert attempts.step(attempt, ev.ContactRegained(at(700))) == (attempt, ())
 
 
-# --- positive evidence -------------------------------------------------------------------------------------------------
+# --- positive evidence ------------------------------------------------------------------------------------------
 
 
 def test_a_tombstone_never_overrides_a_start() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -76,7 +77,7 @@ def names(effects: tuple[steps.StepEffect, ...]) -> list[str]:
 
 
 def in_state(state: StepState) -> Step:
-    made = {
+    makers: dict[StepState, Callable[[], Step]] = {
         S.WAITING: waiting,
         S.READY: ready,
         S.ACTIVE: active,
@@ -85,7 +86,8 @@ def in_state(state: StepState) -> Step:
         S.STOPPED: lambda: active(ended(A.STOPPED)),
         S.CANCELLED: lambda: after(ready(), CANCEL),
         S.SKIPPED: lambda: after(waiting(), steps.Skipped(at(1), "guard")),
-    }[state]()
+    }
+    made = makers[state]()
     assert made.state is state
     return made
 

@@ -169,11 +169,11 @@ _SHAPES: Mapping[EntryKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
 def check(entries: Iterable[Entry], steps: Mapping[str, str] | None = None) -> list[str]:
     """Every invariant that these entries (in the order of the books) break, each as a sentence; empty when sound.
 
-    ``steps``: attempt -> step. With it each hold is also shown to be closed at most once and never beyond its amount.
+    ``steps``: attempt -> step, of all that were charged. With it each hold is also shown to be closed once and whole.
     """
     entries = list(entries)
     found = [*_ids(entries), *_forms(entries), *_running(entries), *_reversals(entries), *_refunds(entries)]
-    return [*found, *_holds(entries, steps or {})]
+    return found if steps is None else [*found, *_holds(entries, steps)]
 
 
 def _ids(entries: Sequence[Entry]) -> Iterator[str]:
@@ -266,7 +266,7 @@ def _holds(entries: Sequence[Entry], steps: Mapping[str, str]) -> Iterator[str]:
                 yield f"charge {e.entry} of {e.amount_ms} ms finds {left.get(step, 0)} ms open for step {step}"
             left[step] = max(0, left.get(step, 0) - e.amount_ms)
             charged.add(step)
-        elif e.kind is EntryKind.RELEASE and steps:
+        elif e.kind is EntryKind.RELEASE:
             if e.amount_ms != left.get(e.cause, 0):
                 yield f"release {e.entry} of {e.amount_ms} ms finds {left.get(e.cause, 0)} ms open for step {e.cause}"
             left[e.cause] = 0
