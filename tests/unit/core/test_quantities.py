@@ -95,6 +95,10 @@ def test_conversion_ignores_the_callers_decimal_context() -> None:
         assert fraction_to_decimal(Fraction(1, 3)) == Decimal("0." + "3" * 34)
 
 
+def test_a_large_result_keeps_its_exponent() -> None:
+    assert decimal_text(q("1", "km").to("10*-30.m").value) == "1E+33"
+
+
 def test_the_two_errors_of_a_conversion_differ() -> None:
     with pytest.raises(WrongDimension) as wrong:
         q("1", "mm").to("s")

@@ -83,6 +83,9 @@ def test_the_next_opening() -> None:
     inside = at("2026-10-05T10:00:12Z")
     assert hours.next_open(inside, "Europe/Lisbon") == inside
     assert parse_hours("always") == Hours(())
+    # 02:30 does not exist on the Sunday of the change in Berlin: the next one is a week later.
+    gap = parse_hours("Sun 02:30-02:45")
+    assert gap.next_open(at("2026-03-28T12:00:00Z"), "Europe/Berlin") == at("2026-04-05T00:30:00Z")
 
 
 @pytest.mark.parametrize(

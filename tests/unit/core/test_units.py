@@ -35,6 +35,7 @@ def test_what_is_known_without_the_parser_is_known_to_it(code: str) -> None:
         "Cel/min",
         "[pH]",
         "m99.m99",
+        "km99",
         "a.u.",
         "{",
         "1/0",
@@ -90,6 +91,7 @@ def test_kinds_are_kept_apart(one: str, other: str) -> None:
 
 def test_a_level_converts_to_itself() -> None:
     assert units.conversion("dB", "dB").factor == 1
+    assert units.commensurable("dB", "dB")
     assert units.describe("dB") == "a level in dB"
 
 

@@ -55,7 +55,7 @@ class Expression:
     _tree: Any
 
     def evaluate(self, context: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
-        """The interpreter's value. ``context``: plain dicts, bools, ints, floats, texts, and objects that compare.
+        """The interpreter's value. ``context``: dicts, ints, floats, texts, and objects that compare.
 
         Raises ``InvalidInput`` with the expression's code; errors of ours from ``functions`` or comparisons pass.
         """
@@ -129,8 +129,6 @@ def _dotted(node: Any) -> str:
 
 def _cel(celtypes: Any, value: Any) -> Any:
     match value:
-        case bool():
-            return celtypes.BoolType(value)
         case int():
             return celtypes.IntType(value)
         case float():
