@@ -160,6 +160,10 @@ class Tokens:
         """Without ``number``: its grant arrived, whatever became of it."""
         return Tokens(self.last, self.out - {number})
 
+    def restore(self, number: int) -> Tokens:
+        """With ``number`` again: nothing could be journalled of its grant, which will come once more."""
+        return Tokens(self.last, self.out | {number})
+
 
 # --- stops --------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from labcommons.federation.wire import EntryKind
 from labcommons.node.agent.handling import Handling
 from labcommons.node.agent.runs import Run
 from labcommons.node.agent.services import Services
-from labcommons.node.decisions import Tokens
+from labcommons.node.decisions import Close, Tokens
 from labcommons.node.drivers.contract import InstrumentLost, InstrumentRefused
 from labcommons.node.journal import IllegalEntry, JournalUnavailable
 from labcommons.node.runtime.port import Instrument
@@ -45,6 +45,22 @@ class Bench(Handling):
         """Queue a run whose RECEIVED entry was submitted."""
         self.runs[run.attempt] = run
         self.queue.append(run)
+        self._rings.set()
+
+    def bar_waiting(self, close: Close) -> None:
+        """What this session took and has not started shall not start. What an earlier life left is asked first."""
+        for run in list(self.runs.values()):
+            if run.closed or run.recovered:
+                continue
+            if run.last is RECEIVED:
+                self.close_run(run, close)
+            elif run.last is INTENT and not run.may_have_sent:
+                run.bar(close)
+
+    def drain(self) -> None:
+        """The agent ends: no new start, and nothing is left behind that could have been closed."""
+        self.draining = True
+        self.bar_waiting(Close(EntryKind.TOMBSTONE, "restart", "the agent was ended before it meant to start"))
         self._rings.set()
 
     async def work(self) -> None:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
-from labcommons.federation.wire import Entry, EntryKind, Health, ObjectRef
-from labcommons.node.agent.results import judge_result, keep
+from labcommons.federation.wire import Entry, EntryKind, Health, ObjectRef, ResultDetail
+from labcommons.node.agent.results import Judged, judge_result, keep
 from labcommons.node.agent.runs import Run
 from labcommons.node.agent.services import Services
 from labcommons.node.decisions import AskNext, Close, Follow, overdue, questions, refused, verdict
@@ -58,7 +58,6 @@ class Handling:
             self.services.lines.warning("entry not written", attempt=run.attempt, kind=kind, why=error)
 
         future.add_done_callback(done)
-        self.services.kick()
         return future
 
     def close_run(self, run: Run, close: Close, partial: Status | None = None) -> asyncio.Future[Entry]:
@@ -74,7 +73,6 @@ class Handling:
         """What is closed is known by the journal; what is UNKNOWN is kept for late evidence."""
         if run.closed:
             self.runs.pop(run.attempt, None)
-        self.services.kick()
 
     # --- the instrument -------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ class JournalWriter:
         self.last: Position = journal.last()
         self.broken: str | None = None
         self._acknowledged: Position | None = None
+        self._waiting: set[asyncio.Future[Entry]] = set()
         self._loop = asyncio.get_running_loop()
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -52,12 +53,19 @@ class JournalWriter:
         future: asyncio.Future[Entry] = self._loop.create_future()
         # Asked for once here, so that a future which is dropped does not warn when it is collected.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
         self._orders.put(_Order(draft, future))
         return future
 
     async def append(self, draft: Draft) -> Entry:
         """As ``submit``, awaited; a cancelled caller does not take its draft back."""
         return await asyncio.shield(self.submit(draft))
+
+    async def flushed(self) -> None:
+        """Wait until all that was submitted before is written or refused."""
+        while self._waiting:
+            await asyncio.wait(list(self._waiting))
 
     def acknowledged(self, position: Position) -> None:
         """Keep the facility's cursor with the next commit: it costs no sync of its own."""

@@ -133,13 +133,14 @@ class Link:
             if fresh:
                 idle.succeeded()
                 await self._settle()
-            elif (answer.grants or answer.stops) and self._loop.time() - began < 1.0:
+            elif self._loop.time() - began < min(1.0, self._wait_ms / 2000):
                 # It repeats what we know: its answer is under way or takes its time (a safe point).
                 await asyncio.sleep(idle.failed())
 
     async def _settle(self) -> None:
         try:
             async with asyncio.timeout(_SETTLE_S):
+                await self._books.flushed()
                 await self.acknowledged(self._books.last.seq)
         except TimeoutError:
             pass

@@ -1,0 +1,173 @@
+"""The agent's process: settings in, one session after the other, a clean end at SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from labcommons.core.errors import InvalidInput
+from labcommons.core.ids import JournalId, SessionId
+from labcommons.federation.wire import EntryKind, SessionDetail
+from labcommons.node.agent.local import StateFolder
+from labcommons.node.agent.services import Limits
+from labcommons.node.agent.session import Plan, RuntimeGone, Session
+from labcommons.node.clock import mint, utc_now, wall_seconds
+from labcommons.node.drivers.contract import Description
+from labcommons.node.identity import Identity, TokenSource, check_url, http_client, load_identity
+from labcommons.node.journal import Draft, Journal, JournalReader, JournalWriter
+from labcommons.node.lines import Lines
+from labcommons.node.link import Caller
+from labcommons.node.manifest import derive
+from labcommons.node.runtime import open_runtime
+from labcommons.node.runtime.port import Runtime
+from labcommons.node.settings import NodeSettings
+from labcommons.protocols.canonical import canonical
+from labcommons.protocols.capabilities import Capability, load_shipped
+
+__all__ = ["RuntimeFactory", "open_journal", "plan_of", "run_agent"]
+
+RuntimeFactory = Callable[[], Awaitable[Runtime]]
+
+
+def plan_of(settings: NodeSettings, identity: Identity) -> Plan:
+    """What the agent needs of the settings. Each instrument has a manifest of its own, so that one that is away
+    changes nothing for the others."""
+
+    @cache
+    def capabilities() -> Mapping[str, Capability]:
+        return load_shipped()
+
+    def manifest(name: str, description: Description) -> tuple[Mapping[str, Any], bytes]:
+        document = derive(settings, {name: description}, capabilities())
+        entry: Mapping[str, Any] = document["instruments"][0]
+        return entry, canonical(document)
+
+    return Plan(
+        node=identity.client_id,
+        lab=identity.lab,
+        zone=settings.lab.time_zone,
+        time_scale=float(settings.time_scale),
+        rules=settings.rules,
+        instruments={
+            name: (instrument.driver, settings.driver_options(name))
+            for name, instrument in settings.instruments.items()
+        },
+        manifest=manifest,
+    )
+
+
+def open_journal(state: StateFolder) -> Journal:
+    """The node's journal, made at the first run. Raises ``JournalBroken``."""
+    if not state.journal.exists():
+        return Journal.create(state.journal, utc_now, mint(JournalId))
+    return Journal(state.journal, utc_now)
+
+
+async def run_agent(
+    settings: NodeSettings,
+    lines: Lines,
+    *,
+    limits: Limits | None = None,
+    runtime: RuntimeFactory | None = None,
+    ended: asyncio.Event | None = None,
+) -> None:
+    """Run until SIGTERM or SIGINT, or until ``ended`` is set. Instruments in a cluster go on without the agent.
+
+    Raises ``IdentityRefused``, ``JournalBroken``, ``AlreadyRunning``, ``RuntimeFailed`` or ``InvalidInput`` where it
+    cannot begin.
+    """
+    if settings.facility is None:
+        raise InvalidInput(
+            "node.yaml names no facility",
+            code="no_facility",
+            field="/facility",
+            remedy='add facility: {url: "https://..."}; `try` and `check` work without',
+        )
+    state = StateFolder(settings.state)
+    url = check_url(settings.facility.url)
+    factory = runtime or (lambda: open_runtime(settings))
+    ended = ended or asyncio.Event()
+    with state.only_agent():
+        identity = load_identity(state.path)
+        plan = plan_of(settings, identity)
+        journal = open_journal(state)
+        books, reader = JournalWriter(journal), JournalReader(state.journal)
+        lines.info("journal open", journal=journal.id, entries=books.last.seq)
+        try:
+            async with (
+                http_client(url, settings.facility.authority) as calls,
+                http_client(url, settings.facility.authority) as puts,
+            ):
+                tokens = TokenSource(identity, calls, url, wall_seconds)
+                callers = Caller(calls, tokens), Caller(puts, tokens)
+                while not ended.is_set():
+                    place = await factory()
+                    try:
+                        # After the runtime: Ray brings signal handlers of its own.
+                        _listen(ended)
+                        await _one_session(plan, state, place, books, reader, callers, lines, limits or Limits(), ended)
+                    finally:
+                        await place.close()
+        finally:
+            await books.close()
+            reader.close()
+            lines.info("agent ended")
+
+
+async def _one_session(
+    plan: Plan,
+    state: StateFolder,
+    place: Runtime,
+    books: JournalWriter,
+    reader: JournalReader,
+    callers: tuple[Caller, Caller],
+    lines: Lines,
+    limits: Limits,
+    ended: asyncio.Event,
+) -> None:
+    session_id = mint(SessionId)
+    detail = SessionDetail(node=plan.node, versions=_versions(), ray_cluster=place.cluster_id)
+    await books.append(Draft(EntryKind.SESSION, detail={**detail.model_dump(mode="json"), "session": session_id}))
+    lines.info("session", session=session_id, ray_cluster=place.cluster_id)
+    session = Session(session_id, plan, state, place, books, reader, *callers, lines, utc_now, limits)
+    work = asyncio.create_task(session.run())
+    end = asyncio.create_task(ended.wait())
+    try:
+        await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            lines.info("ending")
+            await session.drain()
+    finally:
+        for task in (work, end):
+            task.cancel()
+        outcome, _ = await asyncio.gather(work, end, return_exceptions=True)
+    if isinstance(outcome, BaseExceptionGroup):
+        gone, rest = outcome.split(RuntimeGone)
+        if rest is not None:
+            raise rest
+        if gone is not None:
+            lines.error("runtime gone, a new session begins")
+
+
+def _listen(ended: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, ended.set)
+        except (NotImplementedError, RuntimeError, ValueError):
+            return  # not the main thread: whoever runs us there sets `ended` himself
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in ("labcommons-node", "ray"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
