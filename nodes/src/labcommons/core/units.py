@@ -73,6 +73,7 @@ def check(unit: object, field: str = "") -> str:
     return unit
 
 
+@lru_cache(maxsize=1024)
 def commensurable(one: str, other: str) -> bool:
     """Whether quantities in the two units can be compared. Raises ``UnknownUnit``."""
     if one == other:
@@ -91,6 +92,11 @@ def conversion(source: str, target: str, field: str = "") -> Conversion:
             field=field,
             remedy=f"give the value in {target!r} or in a unit of the same kind",
         )
+    return _conversion(source, target)
+
+
+@lru_cache(maxsize=1024)
+def _conversion(source: str, target: str) -> Conversion:
     a, b = _unit(source), _unit(target)
     return Conversion(a.factor / b.factor, (a.offset - b.offset) / b.factor)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 from labcommons.core.errors import InvalidInput, LabCommonsError
 from labcommons.core.profiles import Profile
@@ -49,6 +50,13 @@ def evaluate_duration(text: str, numbers: Mapping[str, float]) -> int:
 
     Raises ``InvalidInput`` (``bad_duration``) unless the result is a number from 0 to ten years.
     """
+    return _evaluate(text, tuple(sorted(numbers.items())))
+
+
+# Kept, because compiling asks twice for each candidate, and a study asks for the same condition in many labs.
+@lru_cache(maxsize=4096)
+def _evaluate(text: str, given: tuple[tuple[str, float], ...]) -> int:
+    numbers = dict(given)
     if text.isascii() and text.isdigit():
         result: object = int(text[:20])
     else:
