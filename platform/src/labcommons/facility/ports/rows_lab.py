@@ -51,8 +51,8 @@ class NodeRow:
     """A lab's agent. ``state``: pending | active | quarantined | revoked. ``public_jwk``: the key it logs in with.
 
     ``call`` and ``next_call``: the highest call numbers of ``session``, of any call and of ``next``. ``epoch``: the
-    last one that it journalled. ``silence``: ``heard`` | ``lost`` (past the lease); deadlines count from ``last_seen_at``,
-    which a restart of the platform re-arms. ``reason``: of a quarantine or revocation.
+    last one that it journalled. ``silence``: ``heard`` | ``lost`` (past the lease); its deadlines count from
+    ``lease_from``, the last call or the platform's own restart. ``reason``: of a quarantine or revocation.
     """
 
     id: NodeId
@@ -69,6 +69,7 @@ class NodeRow:
     software: str | None = None
     ray_cluster: str | None = None
     last_seen_at: datetime | None = None
+    lease_from: datetime | None = None
     silence: str = "heard"
     reason: str | None = None
     version: int = 1
@@ -164,3 +165,4 @@ class TokenRow:
     number: int
     created_at: datetime
     attempt: str | None = None
+    version: int = 1

@@ -157,7 +157,7 @@ def _heard(uow: UnitOfWork, row: NodeRow) -> NodeRow:
         uow.emit("node.heard", row.id, "heard", lab=row.lab, node=row.id, topics=("dispatch",))
         uow.audit(row.id, "node.heard", row.id)
     first = row.last_seen_at is None
-    saved = uow.lab.nodes.save(replace(row, last_seen_at=uow.now, silence="heard"))
+    saved = uow.lab.nodes.save(replace(row, last_seen_at=uow.now, lease_from=uow.now, silence="heard"))
     if first or row.silence == "lost":
         uow.wake("silence", "dispatch")
     return saved

@@ -1,7 +1,8 @@
 """The platform's half of the link: two lanes over one set of cursors (delivery.md).
 
 Every verb is idempotent: a call that is lost, repeated, reordered or cut changes nothing. They raise ``core.errors``
-for a message that cannot be taken; the caller then writes ``refused`` in a transaction of its own and answers the problem.
+for a message that cannot be taken; the caller then writes ``refused`` in a transaction of its own and answers with the
+problem.
 """
 
 from __future__ import annotations

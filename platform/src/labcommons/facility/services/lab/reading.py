@@ -1,7 +1,8 @@
 """Reading a node's journal: in order, once, by its hash chain, and each entry through the attempts' machine.
 
 The cursor is (journal, seq, hash). What lies before it was read; what leaves a gap waits until it is sent in order;
-what does not continue the chain puts the node into quarantine, and then only what proves that something ran still counts.
+what does not continue the chain puts the node into quarantine, and then only what proves that something ran still
+counts.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from labcommons.facility.ports import AttemptHistoryRow, AttemptRow, StepRow, Un
 from labcommons.facility.services.run import books, records, samples, walking
 from labcommons.scheduler import attempts, events, experiments, steps
 
-__all__ = ["attempt_of", "enter", "happen", "refold", "step_happen", "step_of", "walk"]
+__all__ = ["attempt_of", "born", "enter", "happen", "refold", "step_happen", "step_of", "walk"]
 
 #: Who acts when nobody does: evidence, time, or a rule.
 FACILITY = "facility"
@@ -100,6 +100,15 @@ def _step_row(row: StepRow, machine: steps.Step) -> StepRow:
 # --- attempts ---------------------------------------------------------------------------------------------------------
 
 
+def born(uow: UnitOfWork, row: AttemptRow) -> None:
+    """Add an attempt in the transaction that grants it, and wake its node."""
+    _, effects = attempts.grant(row.id, row.step, uow.now, repeatable=row.repeatable, consumes=row.consumes)
+    uow.run.attempts.add(row)
+    for effect in effects:
+        if isinstance(effect, events.Audit):
+            _passed(uow, row, effect, FACILITY, topics=(f"node:{row.node}",))
+
+
 def happen(uow: UnitOfWork, row: AttemptRow, event: events.Event, *, actor: str = FACILITY, **facts: Any) -> AttemptRow:
     """Let ``event`` happen to an attempt: the row after it, saved, with every effect carried out.
 
@@ -146,7 +155,7 @@ def _carry_out(uow: UnitOfWork, row: AttemptRow, effect: events.Effect, actor: s
     return row
 
 
-def _passed(uow: UnitOfWork, row: AttemptRow, effect: events.Audit, actor: str) -> None:
+def _passed(uow: UnitOfWork, row: AttemptRow, effect: events.Audit, actor: str, topics: tuple[str, ...] = ()) -> None:
     """History, audit and event of one change of an attempt's state."""
     uow.run.history.add(AttemptHistoryRow(row.id, effect.at, effect.before, effect.after, effect.cause))
     uow.audit(actor, f"attempt.{effect.after.lower()}", row.id, {"from": effect.before, "cause": effect.cause})
@@ -158,6 +167,7 @@ def _passed(uow: UnitOfWork, row: AttemptRow, effect: events.Audit, actor: str) 
         experiment=row.experiment,
         lab=row.lab,
         node=row.node,
+        topics=topics,
     )
     if effect.after in ("SUSPECT", "UNKNOWN"):
         samples.in_doubt(uow, row)
@@ -242,6 +252,7 @@ def _carry_out_step(uow: UnitOfWork, row: StepRow, effects: tuple[steps.StepEffe
             case steps.OpenHold():
                 books.reopen(uow, row, actor=actor)
             case steps.StepReady():
+                samples.reserve(uow, row)
                 uow.wake("dispatch")
             case steps.StepEnded():
                 ended = True

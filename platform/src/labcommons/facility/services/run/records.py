@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from labcommons.core.errors import InvalidTransition
@@ -11,7 +12,7 @@ from labcommons.facility.ports import AttemptRow, RecordObjectRow, RecordRow, Un
 from labcommons.facility.services.run import benches
 from labcommons.facility.services.run.ark import ark_of
 
-__all__ = ["present", "write"]
+__all__ = ["present", "present_all", "write"]
 
 
 def write(uow: UnitOfWork, attempt: AttemptRow, *, late: bool) -> RecordRow | None:
@@ -124,3 +125,9 @@ def present(row: RecordRow, attempt: AttemptRow) -> dict[str, Any]:
         "flags": [*parts["flags"], *(["estimated"] if attempt.estimated else [])],
         "cite": parts["cite"],
     }
+
+
+def present_all(uow: UnitOfWork, rows: Sequence[RecordRow]) -> list[dict[str, Any]]:
+    """Records as the API gives them, in their order."""
+    attempts = {row.id: row for row in uow.run.attempts.find(id=[row.attempt for row in rows])} if rows else {}
+    return [present(row, attempts[row.attempt]) for row in rows]

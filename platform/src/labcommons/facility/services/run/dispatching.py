@@ -1,0 +1,115 @@
+"""Grants: decided on a snapshot, committed by comparing every row with what the decision read.
+
+A lock or leadership is never evidence: a dispatcher that decided on stale rows fails at its commit, and nothing is
+sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labcommons.core.errors import InvalidTransition, StaleVersion
+from labcommons.core.ids import AttemptId
+from labcommons.core.values import value_from_json, value_to_json
+from labcommons.facility.ports import AttemptRow, InstrumentRow, NodeRow, StepRow, UnitOfWork
+from labcommons.facility.services.run import benches, lifecycle, queue, samples
+from labcommons.federation import wire
+from labcommons.protocols.arguments import convert
+from labcommons.protocols.compile import Candidate, PlannedStep, duration
+from labcommons.scheduler import steps
+from labcommons.scheduler.dispatch import Grant, assign, order
+
+__all__ = ["commit", "decide"]
+
+
+def decide(snapshot: queue.Snapshot) -> tuple[Grant, ...]:
+    """The grants to make now."""
+    ready = [step for step in snapshot.steps if step.held and not step.cancel_wished and step.unknown is None]
+    return assign(order(ready), {bench.instrument: bench for bench in snapshot.benches})
+
+
+def commit(uow: UnitOfWork, snapshot: queue.Snapshot, grants: Sequence[Grant]) -> list[AttemptId]:
+    """Write the grants. Raises ``StaleVersion`` if a step, an instrument or a node is not as the decision read it."""
+    moved: dict[str, InstrumentRow] = {}
+    made: list[AttemptId] = []
+    for grant in grants:
+        step = snapshot.step_rows[grant.step]
+        bench = moved.get(grant.candidate.instrument) or snapshot.bench_rows[grant.candidate.instrument]
+        node = _node(uow, snapshot.node_rows[bench.node])
+        row, moved[bench.id] = _grant(uow, step, bench, node, grant)
+        made.append(row.id)
+    return made
+
+
+def _node(uow: UnitOfWork, read: NodeRow) -> NodeRow:
+    """The node as it is now: the decision stands only for its session, journal and epoch, and out of quarantine."""
+    now = uow.lab.nodes.get(read.id)
+    same = now is not None and (now.session, now.journal, now.state) == (read.session, read.journal, "active")
+    if now is None or not same or now.epoch != uow.epoch:
+        raise StaleVersion(f"node {read.id} is not as the dispatcher read it", remedy="decide again on fresh rows")
+    return now
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done on a bench: arguments in its units, and how long that takes there (lab ms)."""
+
+    action: str
+    arguments: dict[str, Any]
+    expected_ms: int
+    maximum_ms: int
+
+
+def _work(plan: PlannedStep, step: StepRow, candidate: Candidate) -> _Work:
+    values = convert(candidate, plan, {name: value_from_json(value) for name, value in (step.arguments or {}).items()})
+    expected, maximum = duration(candidate, plan, values)
+    return _Work(
+        action=candidate.spec.driver_action(plan.capability, plan.action),
+        arguments={name: value_to_json(value) for name, value in values.items()},
+        expected_ms=min(expected, step.hold_ms),
+        maximum_ms=min(maximum, step.hold_ms),
+    )
+
+
+def _grant(
+    uow: UnitOfWork, step: StepRow, bench: InstrumentRow, node: NodeRow, grant: Grant
+) -> tuple[AttemptRow, InstrumentRow]:
+    lab = uow.lab.labs.get(bench.lab)
+    candidate = None if lab is None else benches.candidate(uow, bench, lab)
+    experiment = uow.run.experiments.get(step.experiment)
+    if candidate is None or experiment is None or node.session is None or node.journal is None:
+        raise InvalidTransition(f"step {step.id} is granted to {bench.id}, which has no manifest, lab or session")
+    if uow.office.holds.one(step=step.id, state="OPEN") is None:
+        raise InvalidTransition(f"step {step.id} is granted without an open hold")
+    bench = uow.lab.instruments.save(replace(bench, fence=bench.fence + 1))
+    attempt = uow.ids.mint(AttemptId)
+    token = uow.lab.tokens.get(node.id, node.session, bench.id, grant.token)
+    if token is None or token.attempt is not None:
+        raise StaleVersion(f"token {grant.token} of {bench.id} is used or withdrawn", remedy="decide again")
+    uow.lab.tokens.save(replace(token, attempt=attempt))
+    plan = PlannedStep.from_json(step.plan)
+    work = _work(plan, step, candidate)
+    said = wire.Grant(
+        attempt=attempt, experiment=step.experiment, step=step.id, project=step.project,
+        protocol=experiment.protocol, protocol_id=experiment.protocol_id,
+        instrument=bench.name, manifest=bench.manifest or "", action=work.action, arguments=work.arguments,
+        expected_ms=work.expected_ms, maximum_ms=work.maximum_ms, timeout_ms=plan.timeout_ms,
+        repeatable=plan.repeatable, on_partition=plan.on_partition,
+        session=node.session, journal=node.journal, epoch=uow.epoch, fence=bench.fence, token=grant.token,
+    )  # fmt: skip
+    row = AttemptRow(
+        id=attempt, step=step.id, experiment=step.experiment, project=step.project,
+        lab=bench.lab, node=node.id, instrument=bench.id, session=node.session, journal=node.journal,
+        epoch=said.epoch, fence=said.fence, token=said.token, grant=said.model_dump(mode="json"),
+        granted_at=uow.now, repeatable=plan.repeatable, consumes=samples.consumes(uow, step),
+    )  # fmt: skip
+    lifecycle.born(uow, row)
+    lifecycle.step_happen(uow, step, steps.AttemptGranted(uow.now, attempt))
+    if plan.role not in experiment.bindings:
+        bound = {**experiment.bindings, plan.role: str(bench.id)}
+        uow.run.experiments.save(replace(experiment, bindings=bound))
+    samples.granted(uow, step, attempt)
+    lifecycle.refold(uow, step.experiment)
+    return row, bench
