@@ -171,8 +171,8 @@ class DemoSettings(_Group):
     seed: int = Field(default=1, ge=0)
     """Seed of the simulated labs' readings. The same seed gives the same readings."""
 
-    time_scale: str = "600"
-    """Lab time per wall time in the demo labs, as text. 600: a test of a few minutes takes half a second to watch."""
+    time_scale: str = "240"
+    """Lab time per wall time in the demo labs, as text. 240: a test of eight minutes takes two seconds to watch."""
 
     runtime: Literal["ray", "inprocess"] = "ray"
     """Where a demo lab's instruments live: in the lab's own Ray cluster, or in the agent's process on a machine

@@ -1,6 +1,6 @@
 """Who calls, and may they: the bearer token, the principal from the database, the action that each route declares.
 
-A route takes `call: Annotated[Call, Depends(Action("projects.read"))]`. The action is a row of the authorisation
+A route takes `call: Annotated[Call, Depends(Action("project.read"))]`. The action is a row of the authorisation
 matrix; the test of that matrix walks all routes and fails for one without. Inside, `call.allow(resource)` decides about
 the very object: a foreign one answers 404, as if it were not there.
 """
@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from labcommons.core.errors import Forbidden, NotFound, Unauthenticated
+from labcommons.core.errors import Unauthenticated
 from labcommons.facility.api.wiring import Wiring, wiring_of
 from labcommons.facility.ports import Claims, UnitOfWork
 from labcommons.facility.services.office import people
+from labcommons.facility.services.run.access import demand
 from labcommons.scheduler.authority import Decision, Principal, Resource, Scope, authorize, scope
 
 _LOGIN = "log in with `labcommons login` and send the token as `Authorization: Bearer ...`"
@@ -69,7 +70,7 @@ class Call:
     @property
     def actor(self) -> str:
         """Who acts, for audit, ledger and idempotency: a person's or a node's id."""
-        return self.principal.id
+        return str(self.principal.person or self.principal.node)
 
     def read(self) -> AbstractContextManager[UnitOfWork]:
         """A consistent view of the database."""
@@ -89,35 +90,15 @@ class Call:
 
     @property
     def scope(self) -> Scope:
-        """What a list of this action may show the caller."""
+        """What a list of this action may show the caller. Raises `Forbidden` for a node: lists are for people."""
+        if self.principal.person is None:
+            self.allow(Resource())
         return scope(self.principal, self.action)
 
     def mine(self, field: str = "project") -> dict[str, Any]:
         """The condition under which rows are the caller's to see: none, or `field` among their projects."""
         seen = self.scope
         return {} if seen.everything else {field: sorted(seen.projects)}
-
-
-def demand(principal: Principal, action: str, resource: Resource) -> None:
-    """Raise what the authorisation function decided, unless it allows."""
-    match authorize(principal, action, resource):
-        case Decision.ALLOW:
-            return
-        case Decision.HIDE:
-            raise missing(resource.kind)
-        case Decision.DENY:
-            raise Forbidden(
-                f"Your roles do not include {action}.",
-                remedy="ask somebody whose role includes it: a project's PI, a lab's operator, the facility's staff",
-            )
-
-
-def missing(kind: str) -> NotFound:
-    """The one answer to what is not there and to what the caller may not know of."""
-    return NotFound(
-        f"There is no such {kind} that you may see.",
-        remedy=f"check the identifier; the list of what you may see is at the {kind}s' own address",
-    )
 
 
 class Action:

@@ -108,6 +108,7 @@ def internal(trace: str) -> Response:
     )
 
 
+_FIRST = {"unknown_field": 0, "missing_field": 1}
 _PLACES = frozenset({"body", "query", "path", "header", "cookie"})
 
 
@@ -121,9 +122,11 @@ def _finding(error: Mapping[str, Any]) -> InvalidInput:
 
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if request.url.path.startswith("/v1/node/"):
+        _log.warning("trace %s: a message of a node cannot be taken: %s", trace_of(request), error.errors()[0]["msg"])
     findings = [_finding(one) for one in error.errors()]
-    # A missing or unknown name is the cause of what else may be wrong.
-    findings.sort(key=lambda found: found.word not in {"unknown_field", "missing_field"})
+    # A misspelt or missing name is the cause of what else may be wrong.
+    findings.sort(key=lambda found: _FIRST.get(found.word, len(_FIRST)))
     members = problem(findings[0], trace_of(request))
     if len(findings) > 1:
         members["errors"] = [

@@ -120,7 +120,7 @@ def _node(row: NodeRow) -> Node:
 
 
 @router.get("/labs", summary="The labs of the federation", responses=documented(401, 403, 422))
-def list_labs(call: Annotated[Call, Depends(Action("labs.list"))], paged: Paged) -> Page[Lab]:
+def list_labs(call: Annotated[Call, Depends(Action("lab.read"))], paged: Paged) -> Page[Lab]:
     """All labs, with their instruments."""
     call.allow(Resource("lab"))
     with call.read() as uow:
@@ -130,7 +130,7 @@ def list_labs(call: Annotated[Call, Depends(Action("labs.list"))], paged: Paged)
 
 
 @router.get("/labs/{lab}", summary="One lab", responses=documented(401, 403, 404))
-def show_lab(lab: str, call: Annotated[Call, Depends(Action("labs.read"))]) -> Lab:
+def show_lab(lab: str, call: Annotated[Call, Depends(Action("lab.read"))]) -> Lab:
     """A lab by its id or its name."""
     with call.read() as uow:
         row = labs.get_lab(uow, lab)
@@ -139,7 +139,7 @@ def show_lab(lab: str, call: Annotated[Call, Depends(Action("labs.read"))]) -> L
 
 
 @router.get("/nodes", summary="Nodes that I may see", responses=documented(401, 403, 422))
-def list_nodes(call: Annotated[Call, Depends(Action("nodes.list"))], paged: Paged) -> Page[Node]:
+def list_nodes(call: Annotated[Call, Depends(Action("node.read"))], paged: Paged) -> Page[Node]:
     """The nodes of my labs; staff see all."""
     with call.read() as uow:
         seen = call.scope
@@ -150,7 +150,7 @@ def list_nodes(call: Annotated[Call, Depends(Action("nodes.list"))], paged: Page
 
 
 @router.get("/nodes/{node}", summary="One node", responses=documented(401, 403, 404))
-def show_node(node: str, call: Annotated[Call, Depends(Action("nodes.read"))]) -> Node:
+def show_node(node: str, call: Annotated[Call, Depends(Action("node.read"))]) -> Node:
     """A node of one of my labs; staff see all."""
     with call.read() as uow:
         row = labs.get_node(uow, node)
@@ -160,7 +160,7 @@ def show_node(node: str, call: Annotated[Call, Depends(Action("nodes.read"))]) -
 
 @router.get("/instruments", summary="Instruments", responses=documented(401, 403, 422))
 def list_instruments(
-    call: Annotated[Call, Depends(Action("instruments.list"))],
+    call: Annotated[Call, Depends(Action("instrument.read"))],
     paged: Paged,
     lab: Annotated[str | None, Query(description="Only this lab's, by id or name")] = None,
     type: Annotated[str | None, Query(description="Only of this type")] = None,
@@ -179,7 +179,7 @@ def list_instruments(
 
 
 @router.get("/instruments/{instrument}", summary="One instrument", responses=documented(401, 403, 404))
-def show_instrument(instrument: str, call: Annotated[Call, Depends(Action("instruments.read"))]) -> Instrument:
+def show_instrument(instrument: str, call: Annotated[Call, Depends(Action("instrument.read"))]) -> Instrument:
     """An instrument by its id."""
     with call.read() as uow:
         row = labs.get_instrument(uow, instrument)
@@ -188,7 +188,7 @@ def show_instrument(instrument: str, call: Annotated[Call, Depends(Action("instr
 
 
 @router.get("/capabilities", summary="The shared vocabulary", responses=documented(401, 403))
-def list_capabilities(call: Annotated[Call, Depends(Action("capabilities.list"))]) -> Page[CapabilityItem]:
+def list_capabilities(call: Annotated[Call, Depends(Action("capability.read"))]) -> Page[CapabilityItem]:
     """Every capability that protocols may ask for and instruments may offer."""
     call.allow(Resource("capability"))
     items = [

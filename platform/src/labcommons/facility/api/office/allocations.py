@@ -79,7 +79,7 @@ def _form(view: allocations.View) -> Allocation:
 
 @router.get("/allocations", summary="Allocations that I may see", responses=documented(401, 403, 404, 422))
 def list_allocations(
-    call: Annotated[Call, Depends(Action("allocations.list"))],
+    call: Annotated[Call, Depends(Action("allocation.read"))],
     paged: Paged,
     project: Annotated[str | None, Query(description="Only this project's")] = None,
 ) -> Page[Allocation]:
@@ -95,7 +95,7 @@ def list_allocations(
 
 
 @router.get("/allocations/{allocation}", summary="One allocation", responses=documented(401, 403, 404))
-def show_allocation(allocation: str, call: Annotated[Call, Depends(Action("allocations.read"))]) -> Allocation:
+def show_allocation(allocation: str, call: Annotated[Call, Depends(Action("allocation.read"))]) -> Allocation:
     """An allocation of one of my projects; staff see all."""
     with call.read() as uow:
         row = allocations.get(uow, allocation)
@@ -110,7 +110,7 @@ def show_allocation(allocation: str, call: Annotated[Call, Depends(Action("alloc
     summary="Grant time",
     responses=documented(401, 403, 404, 409, 422),
 )
-def grant(body: NewAllocation, key: Key, call: Annotated[Call, Depends(Action("allocations.create"))]) -> JSONResponse:
+def grant(body: NewAllocation, key: Key, call: Annotated[Call, Depends(Action("allocation.grant"))]) -> JSONResponse:
     """Staff give a project time: the allocation and the ledger's grant, in one transaction."""
 
     def act(uow: UnitOfWork) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Statement(BaseModel):
 
 @router.get("/ledger/entries", summary="Double entries", responses=documented(401, 403, 404, 422))
 def list_entries(
-    call: Annotated[Call, Depends(Action("ledger.list"))],
+    call: Annotated[Call, Depends(Action("ledger.read"))],
     paged: Paged,
     project: Annotated[str | None, Query(description="Only the entries of this project's allocations")] = None,
 ) -> Page[Entry]:
@@ -90,7 +90,7 @@ def list_entries(
 
 @router.get("/ledger/statement", summary="A statement", responses=documented(401, 403, 404, 422))
 def statement(
-    call: Annotated[Call, Depends(Action("ledger.statement"))],
+    call: Annotated[Call, Depends(Action("ledger.read"))],
     project: Annotated[str | None, Query(description="The project whose statement this is")] = None,
     lab: Annotated[str | None, Query(description="Or the lab")] = None,
 ) -> Statement:

@@ -45,9 +45,9 @@ class Me(BaseModel):
 def me(call: Annotated[Call, Depends(Action("me.read"))]) -> Me:
     """My roles, projects and labs, as the facility knows them now."""
     caller = call.principal
-    call.allow(Resource("person", owner=caller.id))
+    call.allow(Resource("person", owner=caller.person))
     with call.read() as uow:
-        person = uow.office.people.get(caller.id)
+        person = uow.office.people.get(caller.person)
         if person is None:
             raise Forbidden("Only people are somebody here.", remedy="log in as a person")
         projects = uow.office.projects.find(id=list(caller.projects))

@@ -83,7 +83,7 @@ def _form(uow: UnitOfWork, row: ProjectRow) -> Project:
 
 
 @router.get("/projects", summary="Projects that I may see", responses=documented(401, 403, 422))
-def list_projects(call: Annotated[Call, Depends(Action("projects.list"))], paged: Paged) -> Page[Project]:
+def list_projects(call: Annotated[Call, Depends(Action("project.list"))], paged: Paged) -> Page[Project]:
     """My projects; staff see all."""
     with call.read() as uow:
         rows = uow.office.projects.find(**call.mine("id"), after=paged.after, limit=paged.limit + 1)
@@ -99,7 +99,7 @@ def list_projects(call: Annotated[Call, Depends(Action("projects.list"))], paged
     responses=documented(401, 403, 409, 422),
 )
 def create_project(
-    body: NewProject, key: Key, call: Annotated[Call, Depends(Action("projects.create"))]
+    body: NewProject, key: Key, call: Annotated[Call, Depends(Action("project.create"))]
 ) -> JSONResponse:
     """Staff make projects; the PI must have logged in once."""
     call.allow(Resource("project"))
@@ -112,7 +112,7 @@ def create_project(
 
 
 @router.get("/projects/{project}", summary="One project", responses=documented(401, 403, 404))
-def show_project(project: str, call: Annotated[Call, Depends(Action("projects.read"))]) -> Project:
+def show_project(project: str, call: Annotated[Call, Depends(Action("project.read"))]) -> Project:
     """A project that I am in; staff see all."""
     with call.read() as uow:
         row = projects.get(uow, project)
@@ -121,7 +121,7 @@ def show_project(project: str, call: Annotated[Call, Depends(Action("projects.re
 
 
 @router.get("/projects/{project}/members", summary="Who is in it", responses=documented(401, 403, 404))
-def list_members(project: str, call: Annotated[Call, Depends(Action("members.list"))]) -> Page[Member]:
+def list_members(project: str, call: Annotated[Call, Depends(Action("project.read"))]) -> Page[Member]:
     """All members, on one page."""
     with call.read() as uow:
         row = projects.get(uow, project)
@@ -137,7 +137,7 @@ def list_members(project: str, call: Annotated[Call, Depends(Action("members.lis
     responses=documented(401, 403, 404, 409, 422),
 )
 def put_member(
-    project: str, body: NewMember, key: Key, call: Annotated[Call, Depends(Action("members.edit"))]
+    project: str, body: NewMember, key: Key, call: Annotated[Call, Depends(Action("project.members"))]
 ) -> JSONResponse:
     """The PI's and staff's word; a person who is in it already gets the new role and cap."""
 

@@ -9,9 +9,10 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from labcommons.facility.api import stream
-from labcommons.facility.api.auth import Action, Call, missing, resolve
+from labcommons.facility.api.auth import Action, Call, resolve
 from labcommons.facility.api.problems import documented
 from labcommons.facility.ports import EventRow
+from labcommons.facility.services.run.access import missing
 from labcommons.scheduler.authority import Decision, Principal, Resource, authorize
 
 router = APIRouter(tags=["events"])
@@ -37,7 +38,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 
 @router.get("/events", response_class=StreamingResponse, summary="All that I may see", responses=_STREAM)
 async def events(
-    call: Annotated[Call, Depends(Action("events.read"))], last_event_id: LastId = None
+    call: Annotated[Call, Depends(Action("event.read"))], last_event_id: LastId = None
 ) -> StreamingResponse:
     """From now on, or from after `Last-Event-ID`."""
     call.allow(Resource("event"))
@@ -54,7 +55,7 @@ async def events(
 )
 async def experiment_events(
     experiment: str,
-    call: Annotated[Call, Depends(Action("experiments.events"))],
+    call: Annotated[Call, Depends(Action("experiment.read"))],
     last_event_id: LastId = None,
 ) -> StreamingResponse:
     """From its beginning, or from after `Last-Event-ID`; goes on until the caller leaves."""
@@ -97,10 +98,5 @@ def _visible(call: Call, after: int) -> stream.Window:
 
 
 def _may_see(principal: Principal, row: EventRow) -> bool:
-    """A project's events are for those who may read its work; a node's for its lab and staff; a lab's for all."""
-    if row.project is not None:
-        action = "experiments.events"
-    else:
-        action = "nodes.read" if row.node is not None else "labs.read"
-    resource = Resource("event", project=row.project, lab=row.lab)
-    return authorize(principal, action, resource) is Decision.ALLOW
+    resource = Resource("event", project=row.project, lab=row.lab, node=row.node)
+    return authorize(principal, "event.read", resource) is Decision.ALLOW

@@ -10,9 +10,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Path
 from fastapi.responses import StreamingResponse
 
-from labcommons.facility.api.auth import Action, Call, missing
+from labcommons.facility.api.auth import Action, Call
 from labcommons.facility.api.problems import documented
 from labcommons.facility.ports import RecordObjectRow, UnitOfWork
+from labcommons.facility.services.run.access import missing
 from labcommons.scheduler.authority import Resource
 
 router = APIRouter(tags=["objects"])
@@ -37,7 +38,7 @@ _HARMLESS = re.compile(
         },
     },
 )
-def download(sha256: Sha256, call: Annotated[Call, Depends(Action("objects.read"))]) -> StreamingResponse:
+def download(sha256: Sha256, call: Annotated[Call, Depends(Action("object.read"))]) -> StreamingResponse:
     """Bytes that a record names which I may see. Always an attachment: what labs return is never shown as a page."""
     with call.read() as uow:
         named = _visible(uow, call, sha256)

@@ -53,7 +53,7 @@ def _form(row: ProtocolRow) -> ProtocolForm:
 
 
 @router.get("/protocols", summary="Protocols, newest versions", responses=documented(401, 403, 422))
-def list_protocols(call: Annotated[Call, Depends(Action("protocols.list"))], paged: Paged) -> Page[ProtocolForm]:
+def list_protocols(call: Annotated[Call, Depends(Action("protocol.read"))], paged: Paged) -> Page[ProtocolForm]:
     """The newest version of every protocol, by name."""
     call.allow(Resource("protocol"))
     with call.read() as uow:
@@ -75,7 +75,7 @@ def store_protocol(
         Body(description="The document itself, JSON", examples=[{"protocol": 1, "id": "colour.mix-and-measure"}]),
     ],
     key: Key,
-    call: Annotated[Call, Depends(Action("protocols.create"))],
+    call: Annotated[Call, Depends(Action("protocol.store"))],
 ) -> JSONResponse:
     """Keep a document by its hash; storing it again answers the same."""
     call.allow(Resource("protocol"))
@@ -87,7 +87,7 @@ def store_protocol(
 
 
 @router.get("/protocols/{reference}", summary="One protocol", responses=documented(401, 403, 404))
-def show_protocol(reference: str, call: Annotated[Call, Depends(Action("protocols.read"))]) -> ProtocolForm:
+def show_protocol(reference: str, call: Annotated[Call, Depends(Action("protocol.read"))]) -> ProtocolForm:
     """By hash, or by name (the newest version)."""
     call.allow(Resource("protocol"))
     with call.read() as uow:
@@ -102,10 +102,9 @@ def show_protocol(reference: str, call: Annotated[Call, Depends(Action("protocol
 def compile_submission(
     reference: str,
     body: Annotated[Submission, Body(examples=[EXAMPLE])],
-    call: Annotated[Call, Depends(Action("protocols.compile"))],
+    call: Annotated[Call, Depends(Action("protocol.compile"))],
 ) -> CompileAnswer:
     """Compile the body of a submit; nothing is stored. `protocol` in the body may be left out; the address counts."""
-    call.allow(Resource("protocol", project=body.project))
     with call.read() as uow:
         wanted = body.model_copy(update={"protocol": reference})
-        return CompileAnswer(items=experiments.compile_items(uow, call.principal, wanted.plain()))
+        return CompileAnswer.model_validate(experiments.compile_items(uow, call.principal, wanted.plain()))

@@ -61,7 +61,7 @@ def welcome(uow: UnitOfWork, claims: Claims, *, embedded: bool) -> Principal:
 def person_principal(uow: UnitOfWork, person: PersonRow, *, roles: list[str] | tuple[str, ...]) -> Principal:
     """The principal of a person, with what they belong to."""
     return Principal(
-        id=person.id,
+        person=person.id,
         roles=frozenset(roles),
         projects={row.project: row.role for row in uow.office.members.find(person=person.id)},
         labs=frozenset(row.lab for row in uow.lab.members.find(person=person.id)),
@@ -70,7 +70,7 @@ def person_principal(uow: UnitOfWork, person: PersonRow, *, roles: list[str] | t
 
 def node_principal(node: NodeRow) -> Principal:
     """The principal of a node: itself and nothing else."""
-    return Principal(id=node.id, node=True)
+    return Principal(node=node.id)
 
 
 def named(uow: UnitOfWork, username: str) -> PersonRow | None:
