@@ -2,12 +2,13 @@
 
 import base64
 import hashlib
+import hmac
 import json
 import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,20 @@ from labcommons.facility.identity.issuer import Issuer, IssuerConfig, PasswordCo
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 AUDIENCE = "labcommons"
 CHEAP = PasswordCost(n=1 << 10, r=8, p=1)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """So many seconds from when the token is made (tests are collected long before they run)."""
+
+    seconds: int
+
+
+def settled(claims: Mapping[str, Any]) -> dict[str, Any]:
+    """``claims`` without those that are None, with real times."""
+    now = int(time.time())
+    found = {name: now + value.seconds if isinstance(value, Ahead) else value for name, value in claims.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -111,8 +126,7 @@ class EmbeddedIssuer:
         return http.post(page.url.join(form.action), data=data)
 
     def expired_token(self) -> str:
-        now = int(time.time())
-        return self._signed(iat=now - 600, exp=now - 300)
+        return self._signed(iat=Ahead(-600), exp=Ahead(-300))
 
     def token_without_audience(self) -> str:
         return self._signed(aud=None)
@@ -130,8 +144,7 @@ class EmbeddedIssuer:
 
     def _signed(self, **changes: Any) -> str:
         key = ECKey.import_key((self.folder / "signing-key.pem").read_bytes())
-        claims = good_claims(self.url) | changes
-        claims = {name: value for name, value in claims.items() if value is not None}
+        claims = settled(good_claims(self.url) | changes)
         header = {"alg": "ES256", "kid": key.thumbprint()}
         return jwt.encode(header, claims, key, algorithms=["ES256"])
 
@@ -283,8 +296,7 @@ def assertion(node: NodeKey, audience: Any, *, header: dict[str, Any] | None = N
         "exp": now + 50,
         "jti": secrets.token_urlsafe(24),
     }
-    claims = {name: value for name, value in (claims | changes).items() if value is not None}
-    return jwt.encode(header or {"alg": "ES256"}, claims, node.key, algorithms=["ES256"])
+    return jwt.encode(header or {"alg": "ES256"}, settled(claims | changes), node.key, algorithms=["ES256"])
 
 
 def node_call(http: httpx.Client, issuer: IssuerUnderTest, statement: str, **changes: str | None) -> httpx.Response:
@@ -299,6 +311,12 @@ def node_call(http: httpx.Client, issuer: IssuerUnderTest, statement: str, **cha
 def forged(header: dict[str, Any], claims: dict[str, Any], signature: bytes = b"") -> str:
     """A token in the form of one, signed by nobody that matters."""
     return ".".join(_part(json.dumps(one).encode()) for one in (header, claims)) + "." + _part(signature)
+
+
+def hs256(claims: dict[str, Any], secret: bytes, **header: Any) -> str:
+    """A token signed with a secret; by hand, since libraries refuse to take a public key for one."""
+    text = forged({"alg": "HS256", "typ": "JWT", **header}, claims).rpartition(".")[0]
+    return f"{text}.{_part(hmac.digest(secret, text.encode(), 'sha256'))}"
 
 
 def _part(content: bytes) -> str:

@@ -13,6 +13,8 @@ from contract.identity.issuers import IssuerUnderTest, Login, answer_of, endpoin
 from labcommons.core.errors import Unauthenticated
 from labcommons.facility.identity.verifier import OidcVerifier
 
+pytestmark = pytest.mark.slow
+
 
 def _refused(answer: httpx.Response, word: str) -> None:
     assert answer.status_code in (400, 401), (answer.status_code, answer.text)
