@@ -266,11 +266,10 @@ def _granted(answer: httpx.Response) -> dict[str, Any]:
         raise FacilityUnreachable(
             f"the issuer answers {answer.status_code} and nothing that can be used", remedy="repeat in a few seconds"
         )
-    raise NotLoggedIn(
-        str(body.get("error_description") or body.get("error") or "the issuer gave no token"),
-        code="session_ended" if body.get("error") == "invalid_grant" else "login_refused",
-        remedy=_AGAIN,
-    )
+    if body.get("error") == "invalid_grant":
+        raise NotLoggedIn("the login has ended", code="session_ended", remedy=_AGAIN)
+    word = body.get("error_description") or body.get("error") or "the issuer gave no token"
+    raise NotLoggedIn(str(word), code="login_refused", remedy=_AGAIN)
 
 
 def _check_id_token(token: str, issuer: _Issuer, attempt: _Attempt) -> None:
