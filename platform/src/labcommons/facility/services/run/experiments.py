@@ -46,7 +46,7 @@ def cancel(uow: UnitOfWork, principal: Principal, row: ExperimentRow, mode: str 
 
     A step without a live attempt is cancelled at once; any other is wished to be, and its hold waits for evidence.
     """
-    demand(principal, "experiments.cancel", Resource("experiment", project=row.project, owner=row.submitted_by))
+    demand(principal, "experiment.cancel", Resource("experiment", project=row.project, owner=row.submitted_by))
     if row.state in _ENDED:
         return row
     person = person_of(principal)

@@ -66,7 +66,7 @@ class _Bound:
 
 def compile_items(uow: UnitOfWork, principal: Principal, body: Mapping[str, Any]) -> dict[str, Any]:
     """For each item of a submit body its plan and cost, or the reasons why there is none. Stores nothing."""
-    bound = _bind(uow, principal, body, "protocols.compile")
+    bound = _bind(uow, principal, body, "protocol.compile")
     return {
         "items": [
             outcome.to_json() if isinstance(outcome, Refusal) else outcome.summary()
@@ -85,7 +85,7 @@ def submit(uow: UnitOfWork, principal: Principal, body: Mapping[str, Any], key: 
     known = None if key is None else _repeated(uow, principal, key, fingerprint)
     if known is not None:
         return known
-    bound = _bind(uow, principal, body, "experiments.submit")
+    bound = _bind(uow, principal, body, "experiment.submit")
     plans = _plans(bound, body["experiments"])
     draft = _Draft(uow, principal, bound, body)
     for index, (item, plan) in enumerate(zip(body["experiments"], plans, strict=True)):
