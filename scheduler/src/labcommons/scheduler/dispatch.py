@@ -2,16 +2,19 @@
 
 ``decide`` is the whole policy. It reads plain values and gives back the grants to make and, for every step that is left
 waiting, a reason. ``priority`` orders a project's own work only: the project's steps change places among themselves and
-keep, together, the places that their ages give them.
+keep, together, the places that their ages give them. A place that was used is used up: whose age it was waits on with
+the age of the one that went (``ages_after``). Else a project could feed urgent steps through the place of one old step
+that never goes, and pass everybody by.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import NamedTuple
 
 from labcommons.scheduler.explain.reasons import Code, Condition, Reason, text
@@ -27,6 +30,7 @@ __all__ = [
     "Grant",
     "Reason",
     "WaitingStep",
+    "ages_after",
     "assign",
     "decide",
     "order",
@@ -135,21 +139,54 @@ class Grant:
 
 
 class Decision(NamedTuple):
-    """``grants`` in the order of the queue; ``reasons``: one for every step that still waits, in the order given."""
+    """``grants`` in the order of the queue; ``reasons``: one for every step that still waits, in the order given.
+
+    ``ages``: step -> the age that it has from now on, where the grants change it; to be saved with them.
+    """
 
     grants: tuple[Grant, ...]
     reasons: tuple[Reason, ...]
+    ages: Mapping[str, datetime] = MappingProxyType({})
 
 
 def order(steps: Iterable[WaitingStep]) -> list[WaitingStep]:
-    """The queue: by age, then each project's own places filled by its own priorities (higher first), then age."""
-    by_age = sorted(steps, key=lambda s: (s.since, s.step))
+    """The queue: places by age, and each project's own places filled by its own priorities, higher first.
+
+    Among equal priorities a project's steps go as they were submitted, which is the order of their identifiers.
+    """
+    by_age = _by_age(steps)
     mine: dict[str, list[WaitingStep]] = {}
     for s in by_age:
         mine.setdefault(s.project, []).append(s)
     for own in mine.values():
-        own.sort(key=lambda s: (-s.priority, s.since, s.step), reverse=True)
+        own.sort(key=lambda s: s.step, reverse=True)
+        own.sort(key=lambda s: s.priority)
     return [mine[s.project].pop() for s in by_age]
+
+
+def _by_age(steps: Iterable[WaitingStep]) -> list[WaitingStep]:
+    return sorted(steps, key=lambda s: (s.since, s.step))
+
+
+def ages_after(steps: Iterable[WaitingStep], granted: Collection[str]) -> dict[str, datetime]:
+    """The ages that change when ``granted`` leave the queue of ``steps``: step -> its age from now on.
+
+    Each granted step takes the age of the place it held (and keeps that one should it come back); the step whose age it
+    was takes one that has become free.
+    """
+    owners = _by_age(steps)
+    holders = order(owners)
+    changed: dict[str, datetime] = {}
+    free: dict[str, list[datetime]] = {}
+    for owner, holder in zip(owners, holders, strict=True):
+        if holder.step in granted and holder.since != owner.since:
+            changed[holder.step] = owner.since
+        if owner.step in granted and holder.step not in granted:
+            free.setdefault(owner.project, []).append(owner.since)
+    for owner, holder in zip(owners, holders, strict=True):
+        if holder.step in granted and owner.step not in granted:
+            changed[owner.step] = free[owner.project].pop(0)
+    return changed
 
 
 def usable(step: WaitingStep) -> tuple[Candidate, ...]:
@@ -171,28 +208,33 @@ class _Tokens:
 
 
 def decide(
-    steps: Sequence[WaitingStep], benches: Sequence[Bench], *, barrier: bool = False, explain: bool = True
+    steps: Sequence[WaitingStep],
+    benches: Sequence[Bench],
+    *,
+    barrier: bool = False,
+    explain: bool | Collection[str] = True,
 ) -> Decision:
     """The grants to make now, and why each other step waits.
 
-    ``barrier``: after a restore, nothing is granted. ``explain``: without it no reasons are worked out.
+    ``barrier``: after a restore, nothing is granted. ``explain``: give no reasons, all, or those of the steps named.
     """
     by_id = {b.instrument: b for b in benches}
     queue = order(s for s in steps if _queued(s))
     grants = () if barrier else assign(queue, by_id)
-    if not explain:
-        return Decision(grants, ())
+    ages = ages_after(queue, {g.step for g in grants})
+    if explain is False:
+        return Decision(grants, (), ages)
     granted = {g.step: g.candidate.instrument for g in grants}
     bound = {(s.experiment, s.role): granted[s.step] for s in queue if s.role and s.step in granted}
     queue = [replace(s, bound=bound.get((s.experiment, s.role), s.bound)) for s in queue]
-    ahead = _Ahead.count(queue)
+    ahead = _Ahead(queue)
     in_queue = {s.step: s for s in queue}
     reasons = [
         _reason(in_queue.get(s.step, s), by_id, ahead, barrier=barrier)
         for s in steps
-        if s.step not in granted and _waits(s)
+        if s.step not in granted and _waits(s) and (explain is True or s.step in explain)
     ]
-    return Decision(grants, tuple(reasons))
+    return Decision(grants, tuple(reasons), ages)
 
 
 def assign(queue: Iterable[WaitingStep], benches: Mapping[str, Bench]) -> tuple[Grant, ...]:
@@ -219,7 +261,7 @@ def assign(queue: Iterable[WaitingStep], benches: Mapping[str, Bench]) -> tuple[
 
 
 def _queued(step: WaitingStep) -> bool:
-    return step.state is StepState.READY and step.held and not step.cancel_wished
+    return step.state is StepState.READY and step.held and not step.cancel_wished and step.unknown is None
 
 
 def _waits(step: WaitingStep) -> bool:
@@ -285,29 +327,31 @@ def _bench_obstacles(step: WaitingStep, bench: Bench) -> Iterator[_Obstacle]:
         yield _Obstacle(Code.DOWN, Condition(i, "state", "idle"), f"it is in {bench.state}", bench.back_at)
 
 
-@dataclass
+_Counts = dict[str, tuple[int, int]]
+
+
 class _Ahead:
-    """How many READY steps stand before a step on an instrument: (all, its own project's).
+    """How many READY steps stand before a step on each of its instruments: (all, its own project's)."""
 
-    ``places`` has those of the queue; a step that is not in it stands behind all of them (``end``).
-    """
+    def __init__(self, queue: Sequence[WaitingStep]) -> None:
+        self._queue = queue
+        self._places = _counts(queue)
 
-    places: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
-    end: Counter[tuple[str, str]] = field(default_factory=Counter)
+    def of(self, step: WaitingStep) -> _Counts:
+        """Of a step that is not in the queue: where it would stand if it were."""
+        if step.step not in self._places:
+            return _counts(order([*self._queue, step]))[step.step]
+        return self._places[step.step]
 
-    @classmethod
-    def count(cls, queue: Iterable[WaitingStep]) -> _Ahead:
-        made = cls()
-        for s in queue:
-            instruments = [c.instrument for c in usable(s)]
-            made.places[s.step] = {i: (made.end[i, ""], made.end[i, s.project]) for i in instruments}
-            made.end.update((i, whose) for i in instruments for whose in ("", s.project))
-        return made
 
-    def of(self, step: WaitingStep, instrument: str) -> tuple[int, int]:
-        if step.step in self.places:
-            return self.places[step.step].get(instrument, (0, 0))
-        return self.end[instrument, ""], self.end[instrument, step.project]
+def _counts(queue: Iterable[WaitingStep]) -> dict[str, _Counts]:
+    places: dict[str, _Counts] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    for s in queue:
+        instruments = [c.instrument for c in usable(s)]
+        places[s.step] = {i: (seen[i, ""], seen[i, s.project]) for i in instruments}
+        seen.update((i, whose) for i in instruments for whose in ("", s.project))
+    return places
 
 
 def _candidate_obstacles(step: WaitingStep, bench: Bench, ahead: int) -> list[_Obstacle]:
@@ -343,8 +387,9 @@ def _step_obstacles(step: WaitingStep, *, barrier: bool) -> list[_Obstacle]:
 
 def _reason(step: WaitingStep, benches: Mapping[str, Bench], ahead: _Ahead, *, barrier: bool) -> Reason:
     own = _step_obstacles(step, barrier=barrier)
+    counts = ahead.of(step)
     options = [
-        (bench, _candidate_obstacles(step, bench, ahead.of(step, bench.instrument)[0]))
+        (bench, _candidate_obstacles(step, bench, counts[c.instrument][0]))
         for c in usable(step)
         if (bench := benches.get(c.instrument)) is not None
     ]
@@ -352,7 +397,7 @@ def _reason(step: WaitingStep, benches: Mapping[str, Bench], ahead: _Ahead, *, b
         nowhere = _Obstacle(Code.NOT_ALLOWED, Condition(step.step, "candidates", "one"), "no instrument is left for it")
         return _told(step, "no instrument", [*own, nowhere], (0, 0))
     bench, found = min(options, key=lambda option: max((_RANK[o.code] for o in option[1]), default=-1))
-    return _told(step, bench.title, [*own, *found], ahead.of(step, bench.instrument))
+    return _told(step, bench.title, [*own, *found], counts[bench.instrument])
 
 
 def _told(step: WaitingStep, name: str, obstacles: Sequence[_Obstacle], ahead: tuple[int, int]) -> Reason:

@@ -9,7 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labcommons.scheduler.dispatch import AllowRule, Bench, Condition, Reason, WaitingStep, decide, order, usable
+from labcommons.scheduler.dispatch import (
+    AllowRule,
+    Bench,
+    Condition,
+    Reason,
+    WaitingStep,
+    ages_after,
+    decide,
+    order,
+    usable,
+)
 from labcommons.scheduler.steps import StepState
 
 __all__ = ["World", "holds", "lift"]
@@ -75,12 +85,15 @@ def _done(step: WaitingStep, before: str) -> WaitingStep:
 
 
 def _clear_ahead(world: World, step: str, instrument: str) -> World:
-    """Without the READY steps that stand in front of this one on that instrument."""
+    """The READY steps in front of this one on that instrument have gone, each by the place that it held."""
     mine = next(s for s in world.steps if s.step == step)
-    queue = order(s for s in world.steps if s.state is StepState.READY or s.step == step)
-    front = queue if mine.state is not StepState.READY else queue[: queue.index(mine)]
-    gone = {s.step for s in front if s.step != step and any(c.instrument == instrument for c in usable(s))}
-    return replace(world, steps=tuple(s for s in world.steps if s.step not in gone))
+    queued = [s for s in world.steps if s.state is StepState.READY or s == mine]
+    queue = order(queued)
+    front = queue[: queue.index(mine)]
+    gone = {s.step for s in front if any(c.instrument == instrument for c in usable(s))}
+    ages = ages_after(queued, gone)
+    left = (replace(s, since=ages.get(s.step, s.since)) for s in world.steps if s.step not in gone)
+    return replace(world, steps=tuple(left))
 
 
 def _bench(world: World, condition: Condition) -> World:

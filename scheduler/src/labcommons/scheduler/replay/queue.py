@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from heapq import heappop, heappush
 
-from labcommons.scheduler.dispatch import Bench, Grant, WaitingStep, assign, order
+from labcommons.scheduler.dispatch import Bench, Grant, WaitingStep, ages_after, assign, order
 from labcommons.scheduler.steps import StepState
 
 __all__ = ["Eta", "forecast"]
@@ -80,7 +80,10 @@ class _Run:
                 if done:
                     self._is_done(done)
             free = {i: self._benches[i] for i in self._free}
-            for grant in assign(self._queue, free):
+            grants = assign(self._queue, free)
+            ages = ages_after(self._queue, {g.step for g in grants})
+            self._queue = [replace(s, since=ages.get(s.step, s.since)) for s in self._queue] if ages else self._queue
+            for grant in grants:
                 self._start(grant, at)
         return self._times
 
