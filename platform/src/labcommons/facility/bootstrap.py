@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,11 +25,13 @@ from labcommons.facility.identity.denylist import Denylist, SqliteDenylist
 from labcommons.facility.identity.issuer import Issuer, IssuerConfig, PasswordCost, create_issuer
 from labcommons.facility.identity.verifier import OidcVerifier, create_verifier
 from labcommons.facility.ports import Bus, Clock, Ids, ObjectStore, Work
+from labcommons.facility.services.lab.silence import Lease
 from labcommons.facility.settings import Settings
 from labcommons.facility.storage.engine import make_engine
 from labcommons.facility.storage.migrate import current, head, migrate
 from labcommons.facility.storage.objects import FolderObjects
 from labcommons.facility.storage.work import SqlWork
+from labcommons.facility.workers.group import Workers
 
 __all__ = ["Facility", "create_app", "open_books", "open_facility"]
 
@@ -141,7 +143,10 @@ def create_app(facility: Facility) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
+        delivery = facility.settings.delivery
+        lease = Lease.of_ms(delivery.lease_ms, delivery.suspect_ms)
+        check = facility.settings.checks.invariants
+        async with Workers(facility.bus, facility.work, lease, check=check):
             yield
             wiring.stopping.set()
 

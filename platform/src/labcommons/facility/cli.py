@@ -26,6 +26,7 @@ from labcommons.facility.bootstrap import create_app, open_books, open_facility
 from labcommons.facility.local.labs import Layout
 from labcommons.facility.local.running import StartFailed
 from labcommons.facility.seed import PROJECT, read_people
+from labcommons.facility.services.run import invariants
 from labcommons.facility.settings import Settings
 from labcommons.facility.storage.engine import make_engine
 from labcommons.facility.storage.migrate import current, head, migrate
@@ -33,8 +34,6 @@ from labcommons.facility.storage.migrate import current, head, migrate
 __all__ = ["admin", "down", "main", "serve", "up"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_FAILED, _REFUSED = 1, 3
 
 
 def _home_option(command: F) -> F:
@@ -53,62 +52,75 @@ def _json_option(command: F) -> F:
 
 
 def _home(given: Path | None) -> Path:
-    return (given or Settings().home).expanduser().absolute()
+    return (given or _settings().home).expanduser().absolute()
 
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _stop(text: str, code: int) -> click.ClickException:
-    failure = click.ClickException(text)
-    failure.exit_code = code
-    return failure
+class _Failed(click.ClickException):
+    """It ran and failed."""
+
+    exit_code = 1
+
+
+class _Refused(click.ClickException):
+    """It was refused before it ran."""
+
+    exit_code = 3
 
 
 @click.command(epilog="Example: labcommons up --labs 2 --seed 7")
 @_home_option
-@click.option("--labs", type=click.IntRange(0, 2), default=2, show_default=True, help="How many demo labs.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the simulated readings.")
-@click.option("--time-scale", default="240", show_default=True, help="Lab time per wall time in the demo labs.")
+@click.option("--labs", type=click.IntRange(0, 2), help="How many demo labs.  [default: 2]")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the simulated readings.  [default: 1]")
+@click.option("--time-scale", help="Lab time per wall time in the demo labs.  [default: 240]")
 @click.option(
     "--runtime",
     type=click.Choice(["ray", "inprocess"]),
-    default=None,
-    help="Where instruments live  [default: ray where it is installed]",
+    help="Where instruments live.  [default: ray where it is installed]",
 )
 @click.option("--dumb", is_flag=True, help="The demo labs' instruments remember no attempts.")
 @click.option("--foreground", is_flag=True, help="Stay, and end everything with Ctrl-C.")
 @_json_option
 def up(
     home: Path | None,
-    labs: int,
-    seed: int,
-    time_scale: str,
+    labs: int | None,
+    seed: int | None,
+    time_scale: str | None,
     runtime: str | None,
     dumb: bool,
     foreground: bool,
     as_json: bool,
 ) -> None:
     """Start a facility and two simulated labs on this machine, and say where everything is."""
+    demo = _settings().demo
     try:
         running = local.start(
             _home(home),
-            labs=labs,
-            seed=seed,
-            time_scale=time_scale,
-            runtime=runtime or _default_runtime(),
+            labs=demo.labs if labs is None else labs,
+            seed=demo.seed if seed is None else seed,
+            time_scale=time_scale or demo.time_scale,
+            runtime=runtime or demo.runtime or _default_runtime(),
             forgetful=("north", "south") if dumb else (),
             note=_say,
         )
     except StartFailed as failure:
-        raise _stop(str(failure), _FAILED) from None
+        raise _Failed(str(failure)) from None
     except LabCommonsError as refusal:
-        raise _stop(f"{refusal.detail}\n{refusal.remedy}", _REFUSED) from None
+        raise _Refused(f"{refusal.detail}\n{refusal.remedy}") from None
     click.echo(json.dumps(_described(running)) if as_json else _words(running))
     if foreground:
         _wait_for_end()
         running.stop(_say)
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise _Refused("\n".join(str(one["msg"]) for one in error.errors())) from None
 
 
 def _default_runtime() -> str:
@@ -184,14 +196,11 @@ class _Server(uvicorn.Server):
 def serve() -> None:
     """Serve the API in this process; settings come from the environment."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        raise _stop("\n".join(str(one["msg"]) for one in error.errors()), _REFUSED) from None
+    settings = _settings()
     try:
         facility = open_facility(settings)
     except LabCommonsError as refusal:
-        raise _stop(f"{refusal.detail}\n{refusal.remedy}", _REFUSED) from None
+        raise _Refused(f"{refusal.detail}\n{refusal.remedy}") from None
     try:
         app = create_app(facility)
         config = uvicorn.Config(
@@ -219,7 +228,7 @@ def admin() -> None:
 @_home_option
 def admin_migrate(home: Path | None) -> None:
     """Bring the database's schema to the newest revision."""
-    settings = Settings(home=_home(home))
+    settings = _settings(home=_home(home))
     engine = make_engine(settings.database_url, busy_ms=settings.storage.busy_ms)
     try:
         before = current(engine)
@@ -234,10 +243,10 @@ def admin_migrate(home: Path | None) -> None:
 @_json_option
 def admin_check(home: Path | None, as_json: bool) -> None:
     """Check every invariant of the books. Exit code 1 if one does not hold."""
-    engine, work = open_books(Settings(home=_home(home)))
+    engine, work = open_books(_settings(home=_home(home)))
     try:
         with work.read() as uow:
-            broken = broken_invariants(uow)
+            broken = invariants.broken(uow)
     finally:
         engine.dispose()
     if as_json:
@@ -245,7 +254,7 @@ def admin_check(home: Path | None, as_json: bool) -> None:
     else:
         click.echo("\n".join(broken) or "The books are right.")
     if broken:
-        raise SystemExit(_FAILED)
+        raise SystemExit(_Failed.exit_code)
 
 
 @admin.command("people", epilog="Example: labcommons admin people")

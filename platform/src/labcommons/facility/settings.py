@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -77,9 +77,6 @@ class IdentitySettings(_Group):
     audience: str = "labcommons"
     """The word that a token's `aud` must hold. A token without it was made for somebody else's service."""
 
-    client_id: str = "labcommons-cli"
-    """The public client that the command line logs in with (authorization code with PKCE, loopback redirect)."""
-
     algorithms: tuple[str, ...] = ("ES256",)
     """Signature algorithms accepted. ES256 alone, what the embedded issuer signs with; a Keycloak realm may need
     RS256 too. Never a symmetric one: the verifier's key would then make tokens."""
@@ -94,10 +91,6 @@ class IdentitySettings(_Group):
 
     session_ms: int = Field(default=43_200_000, ge=60_000)
     """Life of a person's session at the embedded issuer, in ms. Twelve hours: one working day and no more."""
-
-    client_secret: SecretStr | None = None
-    """Secret of the facility's own client at an outside issuer, where it has one. None by default; give it by a file
-    or the environment of this one process."""
 
 
 class DeliverySettings(_Group):
@@ -114,10 +107,6 @@ class DeliverySettings(_Group):
     long_poll_ms: int = Field(default=25_000, ge=100)
     """How long `next` is held, in ms. 25 s, under the 30 s and 60 s at which common proxies cut an idle
     connection."""
-
-    silence_check_ms: int = Field(default=1_000, ge=50)
-    """How often the silence worker compares the leases with the clock, in ms. It decides no work, only what people
-    are told, so a second is fine enough."""
 
 
 class LimitSettings(_Group):

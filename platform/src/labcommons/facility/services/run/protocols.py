@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from labcommons.core.errors import NotFound
+from labcommons.core.errors import InvalidInput, NotFound
 from labcommons.facility.ports import ProtocolRow, UnitOfWork
-from labcommons.protocols.documents import parse_protocol
+from labcommons.protocols.capabilities import load_shipped
+from labcommons.protocols.checks import check_document
+from labcommons.protocols.documents import Protocol, parse_protocol
 
 __all__ = ["newest", "resolve", "store"]
 
@@ -16,9 +18,10 @@ _HASH = "sha256:"
 def store(uow: UnitOfWork, actor: str, document: dict[str, Any]) -> ProtocolRow:
     """Keep a document; the same one again changes nothing and answers with the row that is there.
 
-    Raises `InvalidInput` with the pointer to what is wrong in it.
+    Raises `InvalidInput` with the pointer to what is wrong in it: its form, names that lead nowhere, steps in a circle.
     """
     protocol = parse_protocol(document)
+    _check(protocol)
     known = uow.run.protocols.get(protocol.hash)
     if known is not None:
         return known
@@ -34,6 +37,20 @@ def store(uow: UnitOfWork, actor: str, document: dict[str, Any]) -> ProtocolRow:
     uow.run.protocols.add(row)
     uow.audit(actor, "protocol.store", row.hash, {"name": row.name})
     return row
+
+
+def _check(protocol: Protocol) -> None:
+    """Refuse what could never be compiled, whatever the labs have."""
+    # The checks' pointers begin at a submission's `/protocol`; here the document is the whole body.
+    reasons = [
+        {**reason.to_json(), "field": (reason.field or "").removeprefix("/protocol")}
+        for reason in check_document(protocol, load_shipped())
+    ]
+    if reasons:
+        first = {name: str(reasons[0][name] or "") for name in ("text", "code", "field", "remedy")}
+        raise InvalidInput(
+            first["text"], code=first["code"], field=first["field"], remedy=first["remedy"], reasons=reasons
+        )
 
 
 def resolve(uow: UnitOfWork, reference: str, field: str = "") -> ProtocolRow:
