@@ -232,9 +232,44 @@ async def test_a_revoked_node_is_out_at_once(world: World) -> None:
     world.issuer.disable_client(node.client_id)
     assert await world.refused(token) == "token_revoked"
     assert (await _node_token(world, node)).status_code == 401
+    world.issuer.enable_client(node.client_id)
+    assert (await _node_token(world, node)).status_code == 200
     world.issuer.remove_client(node.client_id)
-    with pytest.raises(NotFound):
-        world.issuer.client(node.client_id)
+    for act in (world.issuer.client, world.issuer.enable_client, world.issuer.disable_client):
+        with pytest.raises(NotFound):
+            act(node.client_id)
+
+
+async def test_a_removed_program_takes_its_sessions_along(world: World) -> None:
+    world.issuer.add_client("some-program", redirect_uris=["http://127.0.0.1:*/callback"])
+    login = new_login("some-program")
+    tokens = (await world.redeem(login, await world.code(login))).json()
+    world.issuer.remove_client("some-program")
+    assert await world.refused(tokens["access_token"]) == "token_revoked"
+    data = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"], "client_id": "some-program"}
+    assert (await world.http.post(f"{URL}/token", data=data)).json()["error"] == "invalid_client"
+
+
+async def test_disabled_between_the_code_and_the_token(world: World) -> None:
+    login = new_login()
+    code = await world.code(login)
+    world.issuer.disable_person("rae")
+    assert (await world.redeem(login, code)).json()["error"] == "invalid_grant"
+
+
+async def test_only_a_person_with_openid_has_userinfo(world: World) -> None:
+    login = new_login()
+    page = await world.open(login, scope="profile")
+    answer = await world.send(page, deed="login", username="rae", password=PASSWORD)
+    person = (await world.redeem(login, answer_of(answer, login.redirect_uri)["code"])).json()
+    assert "id_token" not in person
+    node = NodeKey(mint_id("nod"))
+    world.issuer.add_client(node.client_id, jwks=node.jwks)
+    for token in (person["access_token"], (await _node_token(world, node)).json()["access_token"]):
+        found = await world.http.get(f"{URL}/userinfo", headers={"Authorization": f"Bearer {token}"})
+        assert found.status_code == 403
+        assert 'error="insufficient_scope"' in found.headers["www-authenticate"]
+    assert (await world.http.get(f"{URL}/userinfo")).status_code == 401
 
 
 async def test_a_new_key_replaces_the_old_one(world: World) -> None:

@@ -94,8 +94,9 @@ def test_userinfo_wants_a_token(issuer: IssuerUnderTest, http: httpx.Client, tok
         {"code_challenge_method": "plain"},
         {"code_challenge_method": "s256"},
         {"code_challenge": "short"},
+        {"code_challenge": "x" * 64},
     ],
-    ids=["none", "no challenge", "no method", "plain", "lower case", "short"],
+    ids=["none", "no challenge", "no method", "plain", "lower case", "short", "a verifier"],
 )
 def test_pkce_is_not_optional(http: httpx.Client, login: Login, changes: dict[str, str | None]) -> None:
     found = answer_of(login.open(http, **changes), login.redirect_uri)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from authlib.oauth2.rfc6749 import AuthorizationServer
 from authlib.oauth2.rfc6749.errors import InvalidRequestError
@@ -116,12 +116,6 @@ class _Revocable:
 
 class _EndSession(EndSessionEndpoint):  # type: ignore[misc]  # Authlib has no types
     """Log-out that a client starts."""
-
-    def get_server_jwks(self) -> KeySet:
-        return cast(KeySet, self.server.keys)
-
-    def get_algorithms(self) -> list[str]:
-        return [ALGORITHM]
 
     def _validate_id_token_hint(self, id_token_hint: str) -> dict[str, Any]:
         claims = _own_claims(id_token_hint, self.server.keys)

@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 from datetime import datetime
 
-from labcommons.facility.identity.denylist import Denylist, SqliteDenylist
+from labcommons.facility.identity.denylist import SqliteDenylist
 from labcommons.facility.identity.issuer.config import IssuerConfig
 from labcommons.facility.identity.issuer.models import Code, RefreshToken, SignedIn
 from labcommons.facility.identity.issuer.store.database import Database
@@ -35,11 +35,6 @@ class Sessions:
         self._denylist = denylist
         self._clock = clock
         self._config = config
-
-    @property
-    def denylist(self) -> Denylist:
-        """What the verifier asks."""
-        return self._denylist
 
     def open_login(self, sub: str) -> str:
         """A new login of a person in a browser; returns the secret for the browser's cookie."""
