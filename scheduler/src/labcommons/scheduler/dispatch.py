@@ -34,6 +34,7 @@ __all__ = [
     "assign",
     "decide",
     "order",
+    "placed",
     "positions",
     "usable",
 ]
@@ -164,6 +165,12 @@ def order(steps: Iterable[WaitingStep]) -> list[WaitingStep]:
     return [mine[s.project].pop() for s in by_age]
 
 
+def placed(steps: Iterable[WaitingStep]) -> list[WaitingStep]:
+    """The queue, each step with the age of the place that it holds: when one goes, its place goes with it."""
+    owners = _by_age(steps)
+    return [replace(h, since=o.since) if h.since != o.since else h for o, h in zip(owners, order(owners), strict=True)]
+
+
 def _by_age(steps: Iterable[WaitingStep]) -> list[WaitingStep]:
     return sorted(steps, key=lambda s: (s.since, s.step))
 
@@ -225,10 +232,10 @@ def decide(
     if explain is False:
         return Decision(grants, (), ages)
     granted = {g.step: g.candidate.instrument for g in grants}
-    bound = {(s.experiment, s.role): granted[s.step] for s in queue if s.role and s.step in granted}
-    queue = [replace(s, bound=bound.get((s.experiment, s.role), s.bound)) for s in queue]
+    # Places are counted as the queue stood: what was granted elsewhere just now might as well have gone here.
     ahead = _Ahead(queue)
-    in_queue = {s.step: s for s in queue}
+    bound = {(s.experiment, s.role): granted[s.step] for s in queue if s.role and s.step in granted}
+    in_queue = {s.step: replace(s, bound=bound.get((s.experiment, s.role), s.bound)) for s in queue}
     reasons = [
         _reason(in_queue.get(s.step, s), by_id, ahead, barrier=barrier)
         for s in steps

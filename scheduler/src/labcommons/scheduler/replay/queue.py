@@ -7,13 +7,14 @@ no forecast.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from heapq import heappop, heappush
 
-from labcommons.scheduler.dispatch import Bench, Grant, WaitingStep, ages_after, assign, order
+from labcommons.scheduler.dispatch import Bench, Grant, WaitingStep, assign, placed
 from labcommons.scheduler.steps import StepState
 
 __all__ = ["Eta", "forecast"]
@@ -60,7 +61,8 @@ class _Run:
         self._benches = {b.instrument: replace(b, tokens=(1,)) for b in benches}
         self._slow = slow
         plain = [s for s in steps if s.held and not s.cancel_wished and s.unknown is None]
-        self._queue = order(s for s in plain if s.state is StepState.READY)
+        self._queue = placed(s for s in plain if s.state is StepState.READY)
+        self._shared = {role for role, n in Counter((s.experiment, s.role) for s in plain if s.role).items() if n > 1}
         self._later = [s for s in plain if s.state is StepState.WAITING]
         self._times: dict[str, tuple[datetime, datetime]] = {}
         self._free: set[str] = set()
@@ -80,10 +82,7 @@ class _Run:
                 if done:
                     self._is_done(done)
             free = {i: self._benches[i] for i in self._free}
-            grants = assign(self._queue, free)
-            ages = ages_after(self._queue, {g.step for g in grants})
-            self._queue = [replace(s, since=ages.get(s.step, s.since)) for s in self._queue] if ages else self._queue
-            for grant in grants:
+            for grant in assign(self._queue, free):
                 self._start(grant, at)
         return self._times
 
@@ -97,8 +96,8 @@ class _Run:
         heappush(self._events, (end, c.instrument, grant.step))
         mine = next(s for s in self._queue if s.step == grant.step)
         self._queue.remove(mine)
-        if mine.role:
-            role = (mine.experiment, mine.role)
+        role = (mine.experiment, mine.role)
+        if role in self._shared:
             self._queue = [replace(s, bound=c.instrument) if (s.experiment, s.role) == role else s for s in self._queue]
             self._later = [replace(s, bound=c.instrument) if (s.experiment, s.role) == role else s for s in self._later]
 
@@ -107,4 +106,4 @@ class _Run:
         ready = [replace(s, state=StepState.READY) for s in waiting if not s.after]
         self._later = [s for s in waiting if s.after]
         if ready:
-            self._queue = order([*self._queue, *ready])
+            self._queue = placed([*self._queue, *ready])
