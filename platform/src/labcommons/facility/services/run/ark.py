@@ -20,8 +20,8 @@ def check_character(text: str) -> str:
 
 
 def ark_of(identifier: str, naan: str = NAAN) -> str:
-    """The ARK of a typed identifier: its 26 characters in lower case behind our shoulder, and the check character."""
-    name = f"{naan}/{SHOULDER}{identifier.rpartition('_')[2].lower()}"
+    """The ARK of a typed identifier: our shoulder, the identifier, the check character."""
+    name = f"{naan}/{SHOULDER}{identifier}"
     return f"ark:/{name}{check_character(name)}"
 
 
