@@ -222,7 +222,7 @@ def allow_show_command(config: Path, as_json: bool) -> None:
     with told(as_json):
         settings, _ = settings_and_state(config)
         now, zone = utc_now(), settings.lab.time_zone
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "protocol": rule.protocol,
                 "projects": "any" if rule.projects is None else sorted(rule.projects),
