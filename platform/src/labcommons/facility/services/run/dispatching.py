@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from labcommons.core.errors import InvalidTransition, StaleVersion
@@ -19,28 +20,57 @@ from labcommons.federation import wire
 from labcommons.protocols.arguments import convert
 from labcommons.protocols.compile import Candidate, PlannedStep, duration
 from labcommons.scheduler import steps
-from labcommons.scheduler.dispatch import Grant, assign, order
+from labcommons.scheduler.dispatch import Grant, WaitingStep, assign, order
 
 __all__ = ["commit", "decide"]
 
 
 def decide(snapshot: queue.Snapshot) -> tuple[Grant, ...]:
     """The grants to make now."""
-    ready = [step for step in snapshot.steps if step.held and not step.cancel_wished and step.unknown is None]
-    return assign(order(ready), {bench.instrument: bench for bench in snapshot.benches})
+    return assign(order(_ready(snapshot)), {bench.instrument: bench for bench in snapshot.benches})
+
+
+def _ready(snapshot: queue.Snapshot) -> list[WaitingStep]:
+    return [step for step in snapshot.steps if step.held and not step.cancel_wished and step.unknown is None]
 
 
 def commit(uow: UnitOfWork, snapshot: queue.Snapshot, grants: Sequence[Grant]) -> list[AttemptId]:
     """Write the grants. Raises ``StaleVersion`` if a step, an instrument or a node is not as the decision read it."""
+    ages = _ages(snapshot, grants)
     moved: dict[str, InstrumentRow] = {}
     made: list[AttemptId] = []
     for grant in grants:
-        step = snapshot.step_rows[grant.step]
+        read = snapshot.step_rows[grant.step]
+        step = replace(read, aged_from=ages.pop(grant.step, read.aged_from))
         bench = moved.get(grant.candidate.instrument) or snapshot.bench_rows[grant.candidate.instrument]
         node = _node(uow, snapshot.node_rows[bench.node])
         row, moved[bench.id] = _grant(uow, step, bench, node, grant)
         made.append(row.id)
+    for overtaken, age in ages.items():
+        uow.run.steps.save(replace(snapshot.step_rows[overtaken], aged_from=age))
     return made
+
+
+def _ages(snapshot: queue.Snapshot, grants: Sequence[Grant]) -> dict[str, datetime]:
+    """Steps whose age changes, and to what.
+
+    ``priority`` lets a step go in the place of an older one of its project. The two change ages, else the project would
+    have gained a place over the others.
+    """
+    ready = _ready(snapshot)
+    if not any(step.priority for step in ready):
+        return {}
+    by_age = sorted(ready, key=lambda step: (step.since, step.step))
+    place_of = {step.step: holder.step for step, holder in zip(order(ready), by_age, strict=True)}
+    ages = {step.step: step.since for step in ready}
+    at = {step: step for step in ages}  # step -> whose place it has
+    of = dict(at)  # place -> the step that has it
+    for grant in grants:
+        mine, wanted = at[grant.step], place_of[grant.step]
+        other = of[wanted]
+        at[grant.step], at[other] = wanted, mine
+        of[wanted], of[mine] = grant.step, other
+    return {step: ages[place] for step, place in at.items() if ages[place] != ages[step]}
 
 
 def _node(uow: UnitOfWork, read: NodeRow) -> NodeRow:
@@ -76,6 +106,10 @@ def _work(plan: PlannedStep, step: StepRow, candidate: Candidate) -> _Work:
 def _grant(
     uow: UnitOfWork, step: StepRow, bench: InstrumentRow, node: NodeRow, grant: Grant
 ) -> tuple[AttemptRow, InstrumentRow]:
+    attempt = uow.ids.mint(AttemptId)
+    # The comparisons come first: on rows that have changed nothing else needs to make sense.
+    lifecycle.step_happen(uow, step, steps.AttemptGranted(uow.now, attempt))
+    bench = uow.lab.instruments.save(replace(bench, fence=bench.fence + 1))
     lab = uow.lab.labs.get(bench.lab)
     candidate = None if lab is None else benches.candidate(uow, bench, lab)
     experiment = uow.run.experiments.get(step.experiment)
@@ -83,8 +117,6 @@ def _grant(
         raise InvalidTransition(f"step {step.id} is granted to {bench.id}, which has no manifest, lab or session")
     if uow.office.holds.one(step=step.id, state="OPEN") is None:
         raise InvalidTransition(f"step {step.id} is granted without an open hold")
-    bench = uow.lab.instruments.save(replace(bench, fence=bench.fence + 1))
-    attempt = uow.ids.mint(AttemptId)
     token = uow.lab.tokens.get(node.id, node.session, bench.id, grant.token)
     if token is None or token.attempt is not None:
         raise StaleVersion(f"token {grant.token} of {bench.id} is used or withdrawn", remedy="decide again")
@@ -106,7 +138,6 @@ def _grant(
         granted_at=uow.now, repeatable=plan.repeatable, consumes=samples.consumes(uow, step),
     )  # fmt: skip
     lifecycle.born(uow, row)
-    lifecycle.step_happen(uow, step, steps.AttemptGranted(uow.now, attempt))
     if plan.role not in experiment.bindings:
         bound = {**experiment.bindings, plan.role: str(bench.id)}
         uow.run.experiments.save(replace(experiment, bindings=bound))
