@@ -120,7 +120,13 @@ def _settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise _Refused("\n".join(str(one["msg"]) for one in error.errors())) from None
+        raise _Refused("\n".join(_wrong(one["loc"], one["msg"]) for one in error.errors())) from None
+
+
+def _wrong(location: tuple[int | str, ...], said: str) -> str:
+    """What is wrong with a setting, under the name that it has in the environment."""
+    name = "__".join(str(part).upper() for part in location)
+    return f"LABCOMMONS_{name}: {said}" if name else said
 
 
 def _default_runtime() -> str:
@@ -196,6 +202,8 @@ class _Server(uvicorn.Server):
 def serve() -> None:
     """Serve the API in this process; settings come from the environment."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for talkative in ("httpx", "alembic"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     settings = _settings()
     try:
         facility = open_facility(settings)

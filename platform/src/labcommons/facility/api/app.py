@@ -28,7 +28,8 @@ from labcommons.facility.api.wiring import Wiring
 #: Brings the workers up and takes them down again.
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
-_ROOMS: Sequence[APIRouter] = (
+#: All routers below `/v1`.
+ROOMS: Sequence[APIRouter] = (
     me.router,
     projects.router,
     allocations.router,
@@ -65,7 +66,7 @@ def make_app(wiring: Wiring, *, lifespan: Lifespan, issuer: EmbeddedIssuer | Non
     )
     app.state.wiring = wiring
     problems.install(app)
-    for room in _ROOMS:
+    for room in ROOMS:
         app.include_router(room, prefix="/v1")
     app.include_router(health.router)
     app.include_router(records.ark_router)

@@ -49,8 +49,8 @@ def _heard(call: Call, node: NodeId, verb: Callable[[UnitOfWork], T]) -> T:
     try:
         return transact(call.wiring.work, verb)
     except LabCommonsError as error:
-        _log.warning("node %s: %s refused, %s: %s", node, call.action, error.word, error.detail)
-        if error.word != "manifest_missing":  # the ordinary way to ask for one
+        if error.word != "manifest_missing":  # that one is the ordinary way to ask for it
+            _log.warning("node %s: %s refused, %s: %s", node, call.action, error.word, error.detail)
             _write_down(call, node, error)
         raise
 

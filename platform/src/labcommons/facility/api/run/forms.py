@@ -118,13 +118,13 @@ class Attempt(BaseModel):
     outputs: dict[str, Any] = Field(default_factory=dict)
     objects: list[dict[str, Any]] = Field(default_factory=list)
     reason: str | None = None
-    session: str | None = None
-    fraction: float | None = None
 
 
 class AttemptStory(Attempt):
-    """An attempt with its whole story."""
+    """An attempt with its whole story. `session`: the agent's life that it was granted to."""
 
+    session: str | None = None
+    fraction: float | None = None
     history: list[Change]
 
 
