@@ -118,6 +118,8 @@ class LineDriver:
 
     def subscribe(self, callback: Callable[[Event], None]) -> bool:
         """See `Driver`. Asked again by itself after every new dial."""
+        # Dialled first: a dial with a callback in place asks for events by itself.
+        self._dialled()
         self._callback = callback
         try:
             self._call("subscribe")

@@ -60,16 +60,21 @@ def output_problems(action: Action, outputs: Any, *, complete: bool) -> list[tup
 
 
 def _output_problem(name: str, given: Any, spec: Mapping[str, Any]) -> list[tuple[str, str]]:
-    flag = "wrong_output"
     try:
-        value = value_from_json(given)
-        unit = getattr(value, "unit", None)
-        if unit is not None and unit != spec.get("unit"):
-            flag = "wrong_unit"
-        in_unit(value, spec, convert=False)
+        in_unit(value_from_json(given), spec, convert=False)
     except InvalidInput as error:
+        # Looked up in the raw form: a unit that nobody knows is another unit, too.
+        unit = _unit(given)
+        flag = "wrong_unit" if unit is not None and unit != spec.get("unit") else "wrong_output"
         return [(flag, f"the output {name!r}: {error.detail}")]
     return []
+
+
+def _unit(given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return None
+    inner = given.get("array") or given.get("profile") or given
+    return inner.get("unit") if isinstance(inner, Mapping) else None
 
 
 def settle_files(result: Mapping[str, Any], shared: Path | None) -> tuple[Json, tuple[str, ...]]:

@@ -87,6 +87,7 @@ def _converted(value: Array | Profile, unit: str, convert: bool) -> Array | Prof
     def one(number: Decimal) -> Decimal:
         return _quantity(Quantity(number, value.unit), unit, convert).value
 
+    one(Decimal(0))  # an empty array has a unit, too
     if isinstance(value, Array):
         return Array(unit, tuple(one(v) for v in value.values))
     return Profile(unit, tuple(Point(p.t_ms, one(p.value)) for p in value.points), value.interpolation)

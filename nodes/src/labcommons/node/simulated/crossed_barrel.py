@@ -42,11 +42,10 @@ ACTION = Action(
 _SPANS = (6.0, 200.0, 1.0, 0.7)
 """What counts as one step away: the range of each coordinate (1, deg, mm, mm)."""
 _NEIGHBOURS = 8
-_LIKE = 30
-"""Conditions of like toughness that lend each other their scatter."""
-_LENT_DF = 4.0
-_OWN_DF = 2.0
-"""Three replicates leave two degrees of freedom for a condition's own variance."""
+_LIKE = 60
+"""Conditions of like toughness that share their scatter: three replicates say little about one condition's own."""
+_WIDTH = math.sqrt(2)
+"""How far a replicate strays from its mean at most, in sd: a structure breaks early, or it holds."""
 _RECALIBRATED_EVERY = 50
 _FLOOR_J = 0.01
 _STROKE_MM = 25.0
@@ -87,23 +86,29 @@ def pooled_sd() -> float:
 def conditions() -> tuple[Condition, ...]:
     """The 600 published conditions, by rising mean, each with the scatter that the model gives it."""
     raw = sorted((math.fsum(v) / len(v), at, _variance(v)) for at, v in _published().items())
-    found = []
+    found: list[Condition] = []
     for start in range(0, len(raw), _LIKE):
         group = raw[start : start + _LIKE]
-        lent = math.fsum(variance for _, _, variance in group) / len(group)
-        for mean, at, variance in group:
-            shared = (_OWN_DF * variance + _LENT_DF * lent) / (_OWN_DF + _LENT_DF)
-            found.append(Condition(at, mean, math.sqrt(shared)))
+        sd = math.sqrt(math.fsum(variance for _, _, variance in group) / len(group))
+        found.extend(Condition(at, mean, sd) for mean, at, _ in group)
     return tuple(found)
 
 
+@lru_cache(maxsize=1)
+def _by_place() -> dict[tuple[float, float, float, float], Condition]:
+    return {c.at: c for c in conditions()}
+
+
+@lru_cache(maxsize=4096)
 def expected(n: float, theta_deg: float, r_mm: float, t_mm: float) -> tuple[float, float]:
     """Mean and replicate sd at a condition, in J: the published one, or between the eight nearest by distance."""
     at = (n, theta_deg, r_mm, t_mm)
+    published = _by_place().get(at)
+    if published is not None:
+        return published.mean, published.sd
     near = sorted((_distance(at, c.at), c.mean, c.sd) for c in conditions())[:_NEIGHBOURS]
-    if near[0][0] < 1e-9:
-        return near[0][1], near[0][2]
-    weights = [1 / d**2 for d, _, _ in near]
+    # A unit that was converted may leave a last digit: far below what the printer can do.
+    weights = [1 / max(d, 1e-9) ** 2 for d, _, _ in near]
     total = math.fsum(weights)
     mean = math.fsum(w * m for w, (_, m, _) in zip(weights, near, strict=True)) / total
     variance = math.fsum(w * s**2 for w, (_, _, s) in zip(weights, near, strict=True)) / total
@@ -191,13 +196,13 @@ def _coordinates(arguments: Arguments) -> tuple[float, float, float, float]:
 
 
 def _scattered(mean: float, sd: float, own: Random) -> float:
-    """A draw with this mean and sd, not negative: flat where there is room, leaning where zero is near.
+    """A draw with this mean and sd, not negative: even to both sides where there is room, leaning where zero is near.
 
     Bounded, because a structure that fails early still takes something, and so that the pooled scatter of a few
     hundred runs is that of the data.
     """
-    sd = min(sd, 1.5 * mean)
-    low, high = max(0.0, mean - math.sqrt(3) * sd), mean + math.sqrt(3) * sd
+    sd = min(sd, 1.2 * mean)
+    low, high = max(0.0, mean - _WIDTH * sd), mean + _WIDTH * sd
     if high <= low:
         return mean
     centre, spread = (mean - low) / (high - low), (sd / (high - low)) ** 2

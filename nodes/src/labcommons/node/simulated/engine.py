@@ -200,7 +200,7 @@ class SimulatedInstrument:
     def unsubscribe(self, callback: Callable[[Event], None]) -> None:
         """Tell this one nothing more."""
         with self._gate:
-            self._listeners = [c for c in self._listeners if c is not callback]
+            self._listeners = [c for c in self._listeners if c != callback]
 
     def disconnected(self, attempts: Iterable[str]) -> None:
         """The connection that carried these starts dropped: do what `on_disconnect` says."""

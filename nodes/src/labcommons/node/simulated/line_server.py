@@ -84,6 +84,7 @@ class _Session:
         self._instrument, self._connection, self._left = instrument, connection, left
         self._writing = threading.Lock()
         self._started: list[str] = []
+        self._subscribed = False
         self._workers: list[threading.Thread] = []
         self.thread = threading.Thread(target=self._serve, name="line session", daemon=True)
 
@@ -126,7 +127,9 @@ class _Session:
         number, op = request.get("id"), request.get("op")
         word = _WORDS.get(op) if isinstance(op, str) else None
         if op == "subscribe":
-            self._instrument.subscribe(self._event)
+            if not self._subscribed:
+                self._subscribed = True
+                self._instrument.subscribe(self._event)
             self._send({"id": number, "ok": True})
         elif word is None:
             self._refuse(number, "unsupported", f"no op is called {op!r}")
