@@ -10,7 +10,9 @@ import json
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from labcommons.core.ids import AllocationId, JournalId, LabId, NodeId, PersonId, ProjectId, SessionId
@@ -79,6 +81,16 @@ def press_manifest(name: str = "press", *, time_scale: str = "60", **more: Any) 
     }
 
 
+@cache
+def _migrated() -> bytes:
+    """A migrated database, made once: migrating takes longer than most tests."""
+    with TemporaryDirectory() as folder:
+        engine = make_engine(f"sqlite:///{folder}/facility.sqlite")
+        migrate(engine)
+        engine.dispose()
+        return (Path(folder) / "facility.sqlite").read_bytes()
+
+
 class Books:
     """A facility's storage and services, without HTTP and without running workers."""
 
@@ -87,8 +99,10 @@ class Books:
         self.clock = clock or MovableClock()
         self.ids = RandomIds(self.clock)
         self.bus = MemoryBus()
-        self.engine = make_engine(f"sqlite:///{folder / 'facility.sqlite'}")
-        migrate(self.engine)
+        file = folder / "facility.sqlite"
+        if not file.exists():
+            file.write_bytes(_migrated())
+        self.engine = make_engine(f"sqlite:///{file}")
         self.objects = FolderObjects(folder / "objects")
         self.work = SqlWork(self.engine, self.clock, self.ids, self.objects, self.bus)
         self.dispatcher = Dispatcher(self.bus, self.work)

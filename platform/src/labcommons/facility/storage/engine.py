@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 from labcommons.core.errors import Unavailable
 
@@ -23,13 +23,19 @@ def make_engine(url: str, *, busy_ms: int = 10_000) -> Engine:
     """
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": busy_ms / 1000}, pool_size=20, max_overflow=40)
+    engine = create_engine(
+        url, connect_args={"timeout": busy_ms / 1000}, poolclass=QueuePool, pool_size=20, max_overflow=40
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         # The driver's own transactions would start too late (at the first write) and never IMMEDIATE.
         connection.isolation_level = None
-        _set_pragmas(connection, busy_ms)
+        try:
+            _set_pragmas(connection, busy_ms)
+        except Unavailable:
+            connection.close()
+            raise
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
