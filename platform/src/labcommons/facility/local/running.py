@@ -29,6 +29,7 @@ from labcommons.facility.local.processes import (
     spawn,
     wait_until,
 )
+from labcommons.facility.ports import Work
 from labcommons.facility.seed import DemoLab, Seeded, read_people, seed, write_private
 from labcommons.facility.settings import ServerSettings, Settings
 
@@ -41,6 +42,9 @@ _READY_S = 60.0
 #: A lab's Ray takes a quarter of a minute on two busy cores, and three tries at the worst.
 _LAB_READY_S = 180.0
 _GRACE_S = 15.0
+_CLUSTER_END_S = 120.0
+#: How often it is looked whether something is ready: often enough for people, and no load beside what starts.
+_LOOK_S = 0.25
 
 
 class StartFailed(Exception):
@@ -100,14 +104,37 @@ class Running:
     def stop(self, note: Note = lambda _: None) -> None:
         """End exactly what was started: agents, their clusters, instruments, the facility."""
         for lab in self.labs:
+            # All are told before any is waited for.
+            if lab.name in self.processes:
+                send(self.processes[lab.name], signal.SIGTERM)
+        for lab in self.labs:
             self._end(lab.name, note)
-            if self.options["runtime"] == "ray" and self.layout.config(lab.name).exists():
-                command = node_command("stop-cluster", config=self.layout.config(lab.name))
-                subprocess.run(command, capture_output=True, check=False, timeout=120, env=_agent_environment())
-                note(f"{lab.name}: its Ray cluster has ended")
+        self._end_clusters(note)
+        for lab in self.labs:
             self._end(instrument_of(lab), note)
         self._end(FACILITY, note)
         self.layout.state_file.unlink(missing_ok=True)
+
+    def _end_clusters(self, note: Note) -> None:
+        """Each lab ends its own; they take some seconds, so all do it at once."""
+        configs = {lab.name: self.layout.config(lab.name) for lab in self.labs}
+        ending = {
+            name: subprocess.Popen(
+                node_command("stop-cluster", config=config),
+                env=_agent_environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for name, config in configs.items()
+            if self.options["runtime"] == "ray" and config.exists()
+        }
+        for name, process in ending.items():
+            try:
+                code = process.wait(timeout=_CLUSTER_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
+            note(f"{name}: its Ray cluster {'has ended' if code == 0 else f'could not be ended (exit code {code})'}")
 
     def save(self) -> None:
         """Write down what runs, so that another process can find and end it."""
@@ -191,12 +218,13 @@ class Running:
 
     def _await_sessions(self, before: Mapping[str, str | None]) -> None:
         """Wait until each lab has called in a session that is not the one `before`."""
-        for name in before:
+        with _books(self) as work:
+            for name in before:
 
-            def heard(name: str = name) -> bool:
-                return _sessions(self).get(name) not in {None, before[name]}
+                def heard(name: str = name) -> bool:
+                    return _heard(work).get(name) not in {None, before[name]}
 
-            self._await(name, heard, _LAB_READY_S)
+                self._await(name, heard, _LAB_READY_S)
 
     def _await(self, name: str, done: Callable[[], bool], timeout_s: float) -> None:
         ended = False
@@ -206,7 +234,7 @@ class Running:
             ended = not alive(self.processes[name])
             return ended or done()
 
-        if not wait_until(settled, timeout_s=timeout_s, poll_s=0.1) or ended:
+        if not wait_until(settled, timeout_s=timeout_s, poll_s=_LOOK_S) or ended:
             log = self.processes[name].log
             what = "ended" if ended else f"is not ready after {timeout_s:.0f} s"
             raise StartFailed(f"{name} {what}. The end of {log}:\n{last_lines(log)}")
@@ -320,16 +348,27 @@ def _ready(url: str) -> bool:
         return False
 
 
-def _sessions(running: Running) -> dict[str, str | None]:
-    """The session in which each lab's node called last, of those whose instruments are described; by lab name."""
+@contextmanager
+def _books(running: Running) -> Iterator[Work]:
+    """The facility's database, read beside the facility."""
     engine, work = open_books(_settings(running))
     try:
-        with work.read() as uow:
-            found: dict[str, str | None] = {}
-            for lab in uow.lab.labs.find():
-                node = uow.lab.nodes.one(lab=lab.id)
-                known = [one for one in uow.lab.instruments.find(lab=lab.id) if one.manifest is not None]
-                found[lab.name] = node.session if node is not None and known else None
-            return found
+        yield work
     finally:
         engine.dispose()
+
+
+def _sessions(running: Running) -> dict[str, str | None]:
+    with _books(running) as work:
+        return _heard(work)
+
+
+def _heard(work: Work) -> dict[str, str | None]:
+    """The session in which each lab's node called last, of those whose instruments are described; by lab name."""
+    with work.read() as uow:
+        found: dict[str, str | None] = {}
+        for lab in uow.lab.labs.find():
+            node = uow.lab.nodes.one(lab=lab.id)
+            known = [one for one in uow.lab.instruments.find(lab=lab.id) if one.manifest is not None]
+            found[lab.name] = node.session if node is not None and known else None
+        return found
