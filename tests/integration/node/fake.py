@@ -57,6 +57,7 @@ class FakeFacility:
     manifest_missing: int = 0
     tokens_given: int = 0
     unauthorized: int = 0
+    no_objects: bool = False
     assertions: list[str] = field(default_factory=list)
     used_tokens: set[tuple[str, str, int]] = field(default_factory=set)
     fence: int = 0
@@ -199,6 +200,8 @@ class FakeFacility:
             return 401, b'{"type": "token_expired", "detail": "it has ended"}'
         if method == "PUT" and path.startswith("/v1/node/objects/"):
             sha256 = path.rsplit("/", 1)[1]
+            if self.no_objects:
+                return 503, b'{"type": "unavailable", "detail": "no room"}'
             if hashlib.sha256(body).hexdigest() != sha256:
                 return 422, b'{"type": "hash_mismatch"}'
             self.objects[sha256] = body

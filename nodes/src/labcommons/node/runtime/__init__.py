@@ -26,4 +26,5 @@ async def open_runtime(settings: NodeSettings) -> Runtime:
         return InProcessRuntime(settings.state / "instruments")
     from labcommons.node.runtime.ray_cluster import open_ray
 
-    return await open_ray(settings.state, settings.ray.port_range, settings.ray.token_file)
+    # Blocks for seconds, on purpose: nothing else may begin before there is a place for it.
+    return open_ray(settings.state, settings.ray.port_range, settings.ray.token_file)

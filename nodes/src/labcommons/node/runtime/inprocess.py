@@ -35,7 +35,8 @@ class InProcessRuntime:
     async def open(self, name: str, driver: str, options: Mapping[str, Any]) -> HostedInstrument:
         """See ``port.Runtime``."""
         if name in self._open:
-            await self._open[name].close()
+            # It lives here already; its host dials again by itself.
+            return self._open[name]
         self._folder.mkdir(parents=True, exist_ok=True)
         host = InstrumentHost(driver, dict(options), self._folder / f"{name}.memory")
         lanes = {

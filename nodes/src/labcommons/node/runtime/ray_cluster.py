@@ -38,7 +38,7 @@ _WAIT_MARGIN_S = 15.0
 _ATTACH_TRIES = 3
 
 
-async def open_ray(state: Path, ports: tuple[int, int] | None, token_file: Path | None) -> RayRuntime:
+def open_ray(state: Path, ports: tuple[int, int] | None, token_file: Path | None) -> RayRuntime:
     """Attach to the lab's cluster, or start it. In the main thread; blocks for seconds. Raises ``RuntimeFailed``."""
     folder = state / "ray"
     token = read_token(token_file or folder / "token")
@@ -120,7 +120,7 @@ class RayRuntime:
             raise InstrumentLost(f"the actor of {name} does not answer", sent=False) from error
         if about["wrong"]:
             ray.kill(actor, no_restart=True)
-            raise InstrumentLost(f"{name}: {about['wrong']}", sent=False)
+            raise ValueError(f"{name}: {about['wrong']}")
 
         async def call(word: str, *arguments: Any) -> Json:
             return await _call(actor, name, word, arguments)
@@ -162,11 +162,16 @@ class RayRuntime:
         """Whether the cluster's servers live."""
         return self._cluster.servers_live()
 
-    async def close(self) -> None:
-        """Disconnect. Cluster and instruments live on."""
+    def disconnect(self) -> None:
+        """Let go of the cluster; it lives on, and so do its instruments. Blocks."""
         import ray
 
         ray.shutdown()
+
+    async def close(self) -> None:
+        """See ``disconnect``."""
+        # In the thread that connected: Ray's driver belongs to it.
+        self.disconnect()
 
 
 async def _within(ref: Any, seconds: float) -> Any:
