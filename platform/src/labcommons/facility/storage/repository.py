@@ -1,12 +1,32 @@
-"""Rows of one table, by plain SQL that both databases understand."""
+"""Rows of one table, by plain SQL that both databases understand.
+
+Statements are built once for each shape of a question and then executed with new values: building them anew costs more
+than SQLite needs to answer.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from labcommons.core.errors import Conflict, StaleVersion
@@ -16,6 +36,76 @@ __all__ = ["TableRepository"]
 R = TypeVar("R")
 #: Below the number of variables that SQLite allows in one statement.
 _CHUNK = 500
+#: What is asked of a column: "=" a value, "0" no value, "in" one of several.
+Shape = tuple[tuple[str, str], ...]
+
+
+def _shape(equals: Mapping[str, object]) -> Shape:
+    return tuple((name, "0" if value is None else "in" if _many(value) else "=") for name, value in equals.items())
+
+
+def _many(value: object) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str | bytes)
+
+
+def _bound(equals: Mapping[str, object]) -> dict[str, object]:
+    """The values of the conditions, under the names that ``_where`` gives them."""
+    return {
+        f"w_{name}": list(value) if isinstance(value, Collection) and _many(value) else value
+        for name, value in equals.items()
+        if value is not None
+    }
+
+
+def _where(table: Table, shape: Shape) -> ColumnElement[bool]:
+    clauses: list[ColumnElement[bool]] = []
+    for name, how in shape:
+        column = table.c[name]
+        if how == "0":
+            clauses.append(column.is_(None))
+        elif how == "in":
+            clauses.append(column.in_(bindparam(f"w_{name}", type_=column.type, expanding=True)))
+        else:
+            clauses.append(column == bindparam(f"w_{name}", type_=column.type))
+    return and_(true(), *clauses)
+
+
+@lru_cache(maxsize=1024)
+def _select(
+    table: Table,
+    fields: tuple[str, ...],
+    order: tuple[str, ...],
+    shape: Shape,
+    *,
+    descending: bool,
+    after: bool,
+    limited: bool,
+) -> Select[Any]:
+    first = table.c[order[0]]
+    where = _where(table, shape)
+    if after:
+        last = bindparam("after", type_=first.type)
+        where = and_(where, first < last if descending else first > last)
+    ordering = [table.c[name].desc() if descending else table.c[name] for name in order]
+    query = select(*(table.c[name] for name in fields)).where(where).order_by(*ordering)
+    return query.limit(bindparam("limit")) if limited else query
+
+
+@lru_cache(maxsize=1024)
+def _count(table: Table, shape: Shape) -> Select[Any]:
+    return select(func.count()).select_from(table).where(_where(table, shape))
+
+
+@lru_cache(maxsize=256)
+def _update(table: Table, key: tuple[str, ...], fields: tuple[str, ...]) -> Update:
+    where = _where(table, tuple((name, "=") for name in (*key, "version")))
+    changed = {name: bindparam(f"v_{name}", type_=table.c[name].type) for name in fields if name not in key}
+    return update(table).where(where).values(changed)
+
+
+@lru_cache(maxsize=256)
+def _delete(table: Table, shape: Shape) -> Delete:
+    return delete(table).where(_where(table, shape))
 
 
 class TableRepository(Generic[R]):
@@ -32,25 +122,7 @@ class TableRepository(Generic[R]):
         self._fields = tuple(field.name for field in dataclasses.fields(row))  # type: ignore[arg-type]
 
     def _values(self, row: R) -> dict[str, Any]:
-        values = {name: getattr(row, name) for name in self._fields}
-        if self._serial is not None:
-            del values[self._serial]
-        return values
-
-    def _make(self, mapping: Any) -> R:
-        return self._row(**{name: mapping[name] for name in self._fields})
-
-    def _where(self, equals: dict[str, object]) -> ColumnElement[bool]:
-        clauses: list[ColumnElement[bool]] = []
-        for name, value in equals.items():
-            column = self._table.c[name]
-            if value is None:
-                clauses.append(column.is_(None))
-            elif isinstance(value, Collection) and not isinstance(value, str | bytes):
-                clauses.append(column.in_(list(value)))
-            else:
-                clauses.append(column == value)
-        return and_(True, *clauses)
+        return {name: getattr(row, name) for name in self._fields if name != self._serial}
 
     def add(self, *rows: R) -> None:
         """Insert; see the port."""
@@ -86,7 +158,7 @@ class TableRepository(Generic[R]):
         **equals: object,
     ) -> list[R]:
         """Rows in order; see the port. A long collection is asked for in portions."""
-        large = {n: list(v) for n, v in equals.items() if isinstance(v, list | tuple | set | frozenset)}
+        large = {name: value for name, value in equals.items() if isinstance(value, Collection) and _many(value)}
         wide = max(large, key=lambda name: len(large[name]), default=None)
         if wide is None or len(large[wide]) <= _CHUNK:
             return self._find(order, descending, after, limit, equals)
@@ -99,33 +171,37 @@ class TableRepository(Generic[R]):
         return found[:limit]
 
     def _find(
-        self, order: str | None, descending: bool, after: object, limit: int | None, equals: dict[str, object]
+        self, order: str | None, descending: bool, after: object, limit: int | None, equals: Mapping[str, object]
     ) -> list[R]:
-        first = self._table.c[order or self._key[0]]
-        rest = [self._table.c[name] for name in self._key if name != first.name]
-        where = self._where(equals)
-        if after is not None:
-            where = and_(where, first < after if descending else first > after)
-        ordering = [column.desc() if descending else column for column in (first, *rest)]
-        query = select(self._table).where(where).order_by(*ordering)
-        if limit is not None:
-            query = query.limit(limit)
-        return [self._make(found) for found in self._connection.execute(query).mappings()]
+        first = order or self._key[0]
+        query = _select(
+            self._table,
+            self._fields,
+            (first, *(name for name in self._key if name != first)),
+            _shape(equals),
+            descending=descending,
+            after=after is not None,
+            limited=limit is not None,
+        )
+        bound = _bound(equals)
+        bound |= {} if after is None else {"after": after}
+        bound |= {} if limit is None else {"limit": limit}
+        return [self._row(*found) for found in self._connection.execute(query, bound)]
 
     def count(self, **equals: object) -> int:
         """How many rows meet the conditions."""
-        query = select(func.count()).select_from(self._table).where(self._where(equals))
-        return int(self._connection.execute(query).scalar_one())
+        query = _count(self._table, _shape(equals))
+        return int(self._connection.execute(query, _bound(equals)).scalar_one())
 
     def save(self, row: R) -> R:
         """Compare-and-swap on ``version``; see the port."""
         values = self._values(row)
         seen = values["version"]
-        key = {name: values.pop(name) for name in self._key}
-        values["version"] = seen + 1
-        query = update(self._table).where(self._where({**key, "version": seen})).values(**values)
+        key = {name: values[name] for name in self._key}
+        bound = {f"v_{name}": value for name, value in values.items() if name not in key}
+        bound |= {"v_version": seen + 1, "w_version": seen, **{f"w_{name}": value for name, value in key.items()}}
         try:
-            done = self._connection.execute(query)
+            done = self._connection.execute(_update(self._table, self._key, tuple(values)), bound)
         except IntegrityError as error:
             raise Conflict(f"{self._table.name}: {error.orig}") from error
         if done.rowcount != 1:
@@ -139,4 +215,5 @@ class TableRepository(Generic[R]):
         """Delete what meets the conditions."""
         if not equals:
             raise TypeError("a delete needs a condition")
-        return int(self._connection.execute(delete(self._table).where(self._where(equals))).rowcount)
+        query = _delete(self._table, _shape(equals))
+        return int(self._connection.execute(query, _bound(equals)).rowcount)
