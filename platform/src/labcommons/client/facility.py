@@ -33,7 +33,7 @@ class Facility:
         self.home = Path(home) if home is not None else home_folder()
         self.url = facility_url(self.home, url)
         fixed = token or os.environ.get("LABCOMMONS_TOKEN")
-        store = TokenStore(token_file(self.home))
+        store = TokenStore(token_file(self.home), self.url)
         self.transport = Transport(
             self.url,
             (lambda: fixed) if fixed else store.access_token,

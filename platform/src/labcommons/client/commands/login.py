@@ -27,7 +27,7 @@ def login(console: Console, user: str | None, password_stdin: bool) -> None:
     else:
         password = sys.stdin.readline().rstrip("\n") if password_stdin else None
         tokens = login_with_password(url, user, password or click.prompt("Password", hide_input=True, err=True))
-    TokenStore(token_file(home)).save(tokens)
+    TokenStore(token_file(home), url).save(tokens)
     me = console.facility().me()
     console.document(me, f"Logged in as {me['name']} ({me['username']}).")
 
@@ -35,7 +35,8 @@ def login(console: Console, user: str | None, password_stdin: bool) -> None:
 @command("logout", example="labcommons logout")
 def end_session(console: Console) -> None:
     """End the session here and at the issuer."""
-    store = TokenStore(token_file(home_folder()))
+    home = home_folder()
+    store = TokenStore(token_file(home), facility_url(home, console.api_url))
     tokens = store.load()
     if tokens is not None:
         logout(tokens)
