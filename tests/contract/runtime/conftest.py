@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from labcommons.node.runtime import Runtime
 from labcommons.node.runtime.inprocess import InProcessRuntime
 from labcommons.node.runtime.ray_cluster import RayRuntime, open_ray

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from labcommons.node.drivers.contract import InstrumentLost, InstrumentRefused
 from labcommons.node.runtime import Instrument, Runtime
 from labcommons.node.runtime.ray_cluster import RayRuntime

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
 from integration.node.fake import FakeFacility, Lab, facility, lab
 from witness.fixtures import WitnessProcess, start_witness
 
@@ -30,7 +32,7 @@ def running(
 ) -> Callable[..., tuple[WitnessProcess, Lab]]:
     """`running(*witness flags, **node.yaml)`: a witness, and an agent that has it."""
 
-    def run(*flags: str, **over: object) -> tuple[WitnessProcess, Lab]:
+    def run(*flags: str, **over: Any) -> tuple[WitnessProcess, Lab]:
         witness = start_witness(*flags)
         new_lab.write(witness, **over)
         new_lab.start()

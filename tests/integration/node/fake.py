@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from labcommons.core.ids import AttemptId, ExperimentId, LabId, NodeId, ProjectId, StepId
 from labcommons.federation.chain import GENESIS, first_break
 from labcommons.federation.wire import Entry, NextCall, ReportCall
@@ -229,7 +230,8 @@ class FakeFacility:
                 status, answer = await self.handle(method, path, headers, body)
                 writer.write(
                     f"HTTP/1.1 {status} x\r\ncontent-type: application/json\r\n"
-                    f"content-length: {len(answer)}\r\n\r\n".encode() + answer
+                    f"content-length: {len(answer)}\r\n\r\n".encode()
+                    + answer
                 )
                 await writer.drain()
         self.links.discard(writer)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+
 from integration.node.fake import FakeFacility, Lab, until
 from witness.fixtures import WitnessProcess
 
@@ -70,7 +72,7 @@ async def test_many_grants_in_order_with_two_tokens_at_most(fake: FakeFacility, 
     ],
 )
 async def test_what_the_node_does_not_take_it_closes(
-    fake: FakeFacility, running: Running, over: dict[str, object], kind: str, reason: str
+    fake: FakeFacility, running: Running, over: dict[str, Any], kind: str, reason: str
 ) -> None:
     witness, _ = running()
     attempt = await fake.grant(**over)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from urllib.parse import parse_qs
 
 import pytest
-from integration.node.fake import FakeFacility, Lab, until
 from joserfc import jwt
 from joserfc.jwk import ECKey
+
+from integration.node.fake import FakeFacility, Lab, until
 from witness.fixtures import WitnessProcess
 
 pytestmark = [pytest.mark.slow]

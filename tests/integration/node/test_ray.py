@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
+
 from integration.node.fake import FakeFacility, Lab, until
 from labcommons.node.runtime.ray_processes import known_cluster, stop_cluster
 from witness.fixtures import WitnessProcess
@@ -26,7 +27,7 @@ DONE = ["RECEIVED", "INTENT", "STARTED", "RESULT", "UPLOADED"]
 def ray_lab(running: Running, new_lab: Lab) -> Iterator[Running]:
     """As ``running``, with a cluster that is gone at the end."""
 
-    def run(*flags: str, **over: object) -> tuple[WitnessProcess, Lab]:
+    def run(*flags: str, **over: Any) -> tuple[WitnessProcess, Lab]:
         return running(*flags, runtime="ray", **over)
 
     yield run
@@ -69,7 +70,7 @@ async def test_killed_in_mid_run_it_reattaches_to_the_living_cluster(fake: FakeF
     ended = await asyncio.to_thread(_command, lab, "stop-cluster")
     assert int(str(ended["cluster_processes_ended"])) >= 3
     assert not cluster.pids()
-    assert not Path(cluster.temp).exists()
+    assert not os.path.exists(cluster.temp)
 
 
 async def test_the_cluster_dies_in_mid_run_and_the_instrument_is_asked(fake: FakeFacility, ray_lab: Running) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+
 from integration.node.fake import FakeFacility, Lab, until
 from witness.fixtures import WitnessProcess
 
