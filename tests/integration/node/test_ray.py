@@ -70,7 +70,7 @@ async def test_killed_in_mid_run_it_reattaches_to_the_living_cluster(fake: FakeF
     ended = await asyncio.to_thread(_command, lab, "stop-cluster")
     assert int(str(ended["cluster_processes_ended"])) >= 3
     assert not cluster.pids()
-    assert not os.path.exists(cluster.temp)
+    assert await asyncio.to_thread(os.path.exists, cluster.temp) is False
 
 
 async def test_the_cluster_dies_in_mid_run_and_the_instrument_is_asked(fake: FakeFacility, ray_lab: Running) -> None:
