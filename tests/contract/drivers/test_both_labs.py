@@ -40,8 +40,9 @@ def line_server(folder: Path, *flags: str, port: int = 0) -> Iterator[tuple[subp
             time.sleep(0.02)
         yield process, int(port_file.read_text())
     finally:
-        process.kill()
-        process.wait()
+        if process.poll() is None:
+            process.terminate()
+            assert process.wait(20) == 0
 
 
 Kind = Callable[[ExitStack, Path, bool], tuple[str, dict[str, Any]]]

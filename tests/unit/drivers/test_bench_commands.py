@@ -1,4 +1,4 @@
-"""`try`, `status` and `new-driver`, as a person at a bench uses them."""
+"""`try` and `new-driver`, as a person at a bench uses them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from labcommons.node.cli_bench import COMMANDS
+from labcommons.node.cli_bench import COMMANDS, _instrument_status
+from labcommons.node.settings import parse
 from witness.fixtures import WitnessProcess, start_witness
 
 __all__ = ["start_witness"]
@@ -27,7 +28,7 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_names_are_those_of_the_interface() -> None:
-    assert [c.name for c in COMMANDS] == ["try", "check", "new-driver", "status"]
+    assert [c.name for c in COMMANDS] == ["try", "check", "new-driver"]
     for command in COMMANDS:
         assert "labcommons-node" in run(str(command.name), "--help").output
 
@@ -119,21 +120,15 @@ def test_try_and_check_take_an_instrument_from_node_yaml(tmp_path: Path) -> None
     assert not (tmp_path / "state").exists()
 
 
-def test_status_names_each_instrument_and_how_it_is(start_witness: Start, tmp_path: Path) -> None:
+def test_an_instrument_of_node_yaml_says_how_it_is(start_witness: Start, tmp_path: Path) -> None:
     witness = start_witness()
     line = {"type": "barrel-press", "driver": "line", "address": witness.address, "connect_timeout_s": 0.2}
-    document = NODE | {"instruments": {**NODE["instruments"], "there": line}}
-    file = tmp_path / "node.yaml"
-    file.write_text(json.dumps(document))
-    found = run("status", "--config", str(file), "--json")
-    assert found.exit_code == 0, found.output
-    rows = {row["name"]: row["state"] for row in json.loads(found.stdout)["instruments"]}
-    assert rows == {"press": "in process", "there": "idle"}
+    settings = parse(NODE | {"instruments": {**NODE["instruments"], "there": line}}, tmp_path)
+    states = {name: _instrument_status(settings, name)["state"] for name in settings.instruments}
+    assert states == {"press": "in process", "there": "idle"}
     witness.kill()
-    gone = run("status", "--config", str(file))
-    assert gone.exit_code == 1
-    assert "nothing answers" in gone.output
-    assert run("status", "--config", str(tmp_path / "no.yaml")).exit_code == 3
+    gone = _instrument_status(settings, "there")
+    assert (gone["state"], "nothing answers" in gone["detail"]) == ("lost", True)
 
 
 def test_a_new_driver_works_as_it_is_written(tmp_path: Path) -> None:

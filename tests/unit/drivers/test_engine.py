@@ -56,6 +56,7 @@ def test_pause_and_resume_lose_no_time(slow: SimulatedInstrument) -> None:
     slow.start("att_1", "crush", CRUSH)
     slow.disconnected(["att_1", "att_unknown"])
     assert slow.health().state == "paused"
+    time.sleep(0.1)
     fraction = slow.status("att_1").fraction
     time.sleep(0.1)
     assert slow.status("att_1").fraction == fraction

@@ -1,4 +1,4 @@
-"""Commands for the bench: `try`, `check`, `new-driver`, `status`. They need no facility and nobody's approval."""
+"""Commands for the bench: `try`, `check`, `new-driver`. They need no facility and nobody's approval."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from labcommons.core.ids import SampleId
 from labcommons.node.checks import Finding, Probe, run_checks
 from labcommons.node.checks.arguments import middle, spoken
 from labcommons.node.clock import mint
-from labcommons.node.drivers import UnknownDriver, available, load, open_driver
+from labcommons.node.drivers import UnknownDriver, load, open_driver
 from labcommons.node.drivers.contract import Action, Description, InstrumentLost, InstrumentRefused, Json, Status
 from labcommons.node.drivers.line import parse_address
 from labcommons.node.host import InstrumentHost
@@ -370,31 +370,8 @@ def new_driver_command(name: str, into: Path, as_json: bool) -> None:
     click.echo(f"next: pip install -e {root} && labcommons-node check --driver {name}", err=True)
 
 
-@click.command("status")
-@click.option("--config", type=click.Path(path_type=Path), default=Path("node.yaml"), show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def status_command(config: Path, as_json: bool) -> None:
-    """Say for each instrument of node.yaml whether it answers, and in which state it is.
-
-    \b
-    Example:
-      labcommons-node status --config node.yaml
-
-    Exit codes: 0 all answer; 1 one does not; 2 usage; 3 node.yaml is refused.
-    """
-    with _told(as_json):
-        settings = load_settings(config)
-        rows = [_instrument_status(settings, name) for name in settings.instruments]
-    if as_json:
-        print(json.dumps({"lab": settings.lab.name, "drivers": available(), "instruments": rows}))
-    else:
-        click.echo(f"{settings.lab.name}: {len(rows)} instruments")
-        for row in rows:
-            click.echo(f"  {row['name']:16} {row['driver']:12} {row['state']:12} {row['detail']}")
-    sys.exit(EXIT_FAILED if any(row["state"] == "lost" for row in rows) else 0)
-
-
 def _instrument_status(settings: NodeSettings, name: str) -> Json:
+    """How one instrument of node.yaml is, for `status` while no agent holds it."""
     instrument = settings.instrument(name)
     row: Json = {"name": name, "type": instrument.type, "driver": instrument.driver, "state": "", "detail": ""}
     if instrument.driver == "simulated":
@@ -411,5 +388,5 @@ def _instrument_status(settings: NodeSettings, name: str) -> Json:
     return row | {"state": health.state, "detail": health.detail}
 
 
-COMMANDS: list[click.Command] = [try_command, check_command, new_driver_command, status_command]
+COMMANDS: list[click.Command] = [try_command, check_command, new_driver_command]
 """What `labcommons-node` takes from here."""
