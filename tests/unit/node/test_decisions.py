@@ -257,6 +257,12 @@ class TestDoubt:
         found = verdict((R, I, S), Status("running"), remembers=False, restarted=False, last=False)
         assert found == Follow(Status("running"))
 
+    def test_what_forgets_is_unknown_when_its_start_got_no_reply(self) -> None:
+        for phase in ("running", "done", "never_seen"):
+            found = verdict((R, I), Status(phase), remembers=False, restarted=False, last=True)
+            assert isinstance(found, Close)
+            assert (found.kind, found.reason) == (X, "link_lost")
+
     def test_voided_of_what_ran_is_a_contradiction(self) -> None:
         found = verdict((R, I, S), Status("voided"), remembers=True, restarted=False, last=True)
         assert isinstance(found, Close)

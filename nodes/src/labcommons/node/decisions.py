@@ -228,23 +228,24 @@ def verdict(
             return Close(UNKNOWN, "garbage", "the instrument says voided of an attempt that it had started")
         reason = "restart" if history[-1] is RECEIVED and restarted else "voided"
         return Close(TOMBSTONE, reason, "the instrument barred the id before it started")
-    if status is not None and (phase in TERMINAL or phase in ("running", "paused")):
-        if restarted and not remembers:
-            return Close(UNKNOWN, "agent_died", _forgetful(phase))
+    # Nothing remembered: what it says of a start that got no reply, or that another agent sent, is no evidence. Of a run
+    # that it confirmed to this very agent it may still tell.
+    forgetful = not remembers and (restarted or not started)
+    if status is not None and (phase in TERMINAL or phase in ("running", "paused")) and not forgetful:
         return Follow(status)
     if not last:
         return AskNext()
-    if restarted and not remembers:
-        return Close(UNKNOWN, "agent_died", _forgetful(phase))
+    if forgetful:
+        return Close(UNKNOWN, "agent_died" if restarted else "link_lost", _forgetful(phase, restarted))
     if started:
         return Close(UNKNOWN, "instrument_forgot", f"it had started, and the instrument now answers {phase}")
     return Close(UNKNOWN, "link_lost", f"the start may have arrived; the instrument answers {phase}")
 
 
-def _forgetful(phase: str | None) -> str:
-    return "the agent ended after the intent to start, on an instrument that does not remember attempts" + (
-        f"; it now answers {phase}" if phase else ""
-    )
+def _forgetful(phase: str | None, restarted: bool) -> str:
+    event = "the agent ended" if restarted else "the link failed"
+    now = f"; it now answers {phase}" if phase else ""
+    return f"{event} after the intent to start, on an instrument that does not remember attempts{now}"
 
 
 def refused(code: str, message: str) -> Close:
