@@ -87,9 +87,10 @@ class _Story:
         labs = {lab["name"]: lab["id"] for lab in self._commands.document("labcommons", "labs")}
         study = self._submit(labs)
         watching = self._commands.follow("labcommons", "watch", study)
-        if self._options.kill or self._options.dumb:
-            self._kill_and_restart(study)
+        victim = self._kill_and_restart(study) if self._options.kill or self._options.dumb else None
         self._wait(watching)
+        if victim is not None:
+            self._say_recovered(victim)
         records = self._commands.document("labcommons", "result", study, allow=(0, 1, 5))
         rows = self._show_results(records, {identifier: name for name, identifier in labs.items()})
         self._compare(rows, sorted(labs))
@@ -119,7 +120,8 @@ class _Story:
             with suppress(ProcessLookupError):
                 watching.terminate()
 
-    def _kill_and_restart(self, study: str) -> None:
+    def _kill_and_restart(self, study: str) -> str:
+        """Kill the victim's agent while an attempt runs there, start it again; returns that attempt."""
         attempt = ""
 
         def running_there() -> bool:
@@ -135,10 +137,17 @@ class _Story:
         self._running.kill_agent(VICTIM)
         self._say(f"\nKilled (-9) the agent of {VICTIM} while {attempt or 'nothing'} ran there; starting it again.")
         self._running.restart_agent(VICTIM)
+        return attempt
+
+    def _say_recovered(self, attempt: str) -> None:
         lines = self._running.journal(VICTIM)
         own = [line["state"] for line in lines if line["attempt"] == attempt]
         sessions = sum(line["state"] == "SESSION" for line in lines)
-        self._say(f"{VICTIM} is in its session {sessions}; its journal says of {attempt}: {' -> '.join(own)}.")
+        word = "Recovered" if "RESULT" in own else "Not recovered"
+        self._say(
+            f"\n{word}: {attempt}, started {own.count('STARTED')} time; the journal of {VICTIM}, now in its session "
+            f"{sessions}, says {' -> '.join(own)}."
+        )
 
     def _show_results(self, records: list[dict[str, Any]], names: dict[str, str]) -> list[dict[str, Any]]:
         rows = []
