@@ -11,7 +11,7 @@ from labcommons.node.agent.handling import Handling
 from labcommons.node.agent.runs import Run
 from labcommons.node.agent.services import Services
 from labcommons.node.decisions import Close, Tokens
-from labcommons.node.drivers.contract import InstrumentLost, InstrumentRefused
+from labcommons.node.drivers.contract import InstrumentLost, InstrumentRefused, Status
 from labcommons.node.journal import IllegalEntry, JournalUnavailable
 from labcommons.node.runtime.port import Instrument
 
@@ -146,6 +146,7 @@ class Bench(Handling):
 
     async def _recover(self) -> None:
         """Settle what is open: of an earlier life, or of a link that was lost. Nothing is started here."""
+        running: list[tuple[Run, Status]] = []
         for run in list(self.runs.values()):
             if run in self.queue and not run.in_doubt:
                 continue
@@ -153,15 +154,22 @@ class Bench(Handling):
                 self._errand(self._release(run.attempt))
                 self._forget(run)
                 continue
-            self.current = run
+            status = await self._ask(run)
+            if status is not None:
+                self.services.lines.info("re-attached", attempt=run.attempt, phase=status.phase)
+                running.append((run, status))
+            else:
+                self._leave(run)
+        for run, status in running:
+            # Grants may wait meanwhile, as behind any run.
+            self.serving, self.current = True, run
             try:
-                status = await self._ask(run)
-                if status is not None:
-                    self.serving = True
-                    self.services.lines.info("re-attached", attempt=run.attempt, phase=status.phase)
-                    await self._follow(run, status)
+                await self._follow(run, status)
             finally:
                 self.current = None
-            if run in self.queue:
-                self.queue.remove(run)
-            self._forget(run)
+            self._leave(run)
+
+    def _leave(self, run: Run) -> None:
+        if run in self.queue:
+            self.queue.remove(run)
+        self._forget(run)

@@ -60,14 +60,25 @@ class Handling:
         future.add_done_callback(done)
         return future
 
-    def close_run(self, run: Run, close: Close, partial: Status | None = None) -> asyncio.Future[Entry]:
-        """Journal that it will never start, or that nobody can tell."""
+    def close_run(self, run: Run, close: Close, partial: Status | None = None) -> asyncio.Task[None]:
+        """Journal that it will never start, or that nobody can tell; tried until it is written."""
         detail: dict[str, Any] = {"reason": close.reason, "text": close.text[:2000]}
         if partial is not None:
             detail["partial"] = _partial(partial)
         self.services.lines.info("attempt closed", attempt=run.attempt, kind=close.kind, reason=close.reason)
-        run.bar_rings.set()
-        return self.write(run, close.kind, detail)
+        if close.kind is TOMBSTONE:
+            # Whatever becomes of the disk meanwhile, this process does not start it.
+            run.bar(close)
+        return self._errand(self._closed(run, close.kind, detail, self.write(run, close.kind, detail)))
+
+    async def _closed(self, run: Run, kind: EntryKind, detail: Mapping[str, Any], entry: asyncio.Future[Entry]) -> None:
+        while True:
+            try:
+                await asyncio.shield(entry)
+                return
+            except JournalUnavailable:
+                await asyncio.sleep(1.0)
+                entry = self.write(run, kind, detail)
 
     def _forget(self, run: Run) -> None:
         """What is closed is known by the journal; what is UNKNOWN is kept for late evidence."""
@@ -396,7 +407,7 @@ class Handling:
         if status is not None:
             await self._follow(run, status)
 
-    def _errand(self, work: Coroutine[Any, Any, None]) -> None:
+    def _errand(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         async def go() -> None:
             try:
                 await work
@@ -406,6 +417,7 @@ class Handling:
         task = asyncio.ensure_future(go())
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
+        return task
 
 
 def _partial(status: Status) -> dict[str, Any]:

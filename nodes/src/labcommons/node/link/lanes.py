@@ -207,13 +207,6 @@ class Link:
                 raise LinkError("manifest_unreadable", str(error)) from error
             self._lines.info("manifest uploaded", sha256=sha256)
 
-    async def offer_manifests(self) -> None:
-        """Upload the present manifests before a call names them; a failure is mended by ``manifest_missing``."""
-        try:
-            await self._send_manifests(set(self._present().manifests.values()))
-        except LinkError as error:
-            self._failed("objects", error)
-
     def _heard(self, data: bytes) -> Answer:
         try:
             answer = Answer.model_validate_json(data)
