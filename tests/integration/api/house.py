@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 from joserfc import jwt
-from sqlalchemy import MetaData, func, select
+from sqlalchemy import func, select
 
 from labcommons.core.ids import JournalId, SessionId
 from labcommons.facility.bootstrap import Facility, create_app, open_facility
@@ -25,6 +25,7 @@ from labcommons.facility.identity.issuer import PasswordCost
 from labcommons.facility.identity.issuer.keys import load_signing_key
 from labcommons.facility.seed import LABS, Seeded, seed
 from labcommons.facility.settings import ServerSettings, Settings
+from labcommons.facility.storage.tables import METADATA
 from labcommons.federation.wire import Answer
 
 URL = "http://127.0.0.1:8399"
@@ -165,12 +166,10 @@ class House:
 
     def counts(self) -> dict[str, int]:
         """How many rows each table has."""
-        metadata = MetaData()
-        metadata.reflect(self.facility.engine)
         with self.facility.engine.connect() as connection:
             return {
                 name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-                for name, table in metadata.tables.items()
+                for name, table in METADATA.tables.items()
             }
 
 

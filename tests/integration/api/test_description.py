@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from integration.api.house import House
+from integration.api.house import house as build
 
 
-@pytest.fixture
-async def described(house: House) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def described(model_home: Path) -> dict[str, Any]:
+    with build(model_home) as house:
+        return dict(house.app.openapi())
+
+
+async def test_it_is_served_to_everybody(house: House, described: dict[str, Any]) -> None:
     answer = await house.client.get("/openapi.json")
     assert answer.status_code == 200
-    return dict(answer.json())
+    assert answer.json() == described
 
 
 async def test_it_is_openapi_31_and_says_how_to_log_in(described: dict[str, Any]) -> None:

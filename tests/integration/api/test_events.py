@@ -48,30 +48,32 @@ class Reader:
         return [word for _, word, _ in self.events]
 
 
-@asynccontextmanager
-async def reading(
-    house: House, path: str, who: str, last: int | str | None = None, **claims: Any
-) -> AsyncIterator[Reader]:
-    """An open stream, spoken to as a server would: httpx's in-process transport only gives whole answers."""
-    headers = [(b"host", URL.removeprefix("http://").encode())]
-    headers.append((b"authorization", f"Bearer {house.token(who, **claims)}".encode()))
-    if last is not None:
-        headers.append((b"last-event-id", str(last).encode()))
-    route, _, query = path.partition("?")
-    scope = {
+def scope_of(path: str, headers: dict[str, str]) -> dict[str, Any]:
+    """What a server tells the application of a GET."""
+    return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
-        "path": route,
-        "raw_path": route.encode(),
-        "query_string": query.encode(),
-        "headers": headers,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8399),
         "state": {},
     }
+
+
+@asynccontextmanager
+async def reading(
+    house: House, path: str, who: str, last: int | str | None = None, **claims: Any
+) -> AsyncIterator[Reader]:
+    """An open stream, spoken to as a server would: httpx's in-process transport only gives whole answers."""
+    headers = {"host": URL.removeprefix("http://"), "authorization": f"Bearer {house.token(who, **claims)}"}
+    if last is not None:
+        headers["last-event-id"] = str(last)
     reader, left, asked = Reader(), asyncio.Event(), False
 
     async def receive() -> dict[str, Any]:
@@ -90,7 +92,7 @@ async def reading(
             reader.feed(message.get("body", b""))
 
     async def serve() -> None:
-        await house.app(scope, receive, send)
+        await house.app(scope_of(path, headers), receive, send)
         reader.ended.set()
 
     task = asyncio.create_task(serve())

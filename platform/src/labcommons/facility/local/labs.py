@@ -10,6 +10,7 @@ import json
 import secrets
 import socket
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,12 +84,15 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def free_block(taken: Sequence[int] = ()) -> int:
+def free_block(home: Path, taken: Sequence[int] = ()) -> int:
     """The first port of a hundred that are all free, for a lab's Ray; `taken`: blocks that are spoken for.
 
+    The search begins where `home` says, so that two that start at once do not reach for the same ports.
     Raises `RuntimeError` where there is none.
     """
-    for first in range(_FIRST_PORT, _LAST_PORT, _PORTS_OF_A_LAB):
+    blocks = list(range(_FIRST_PORT, _LAST_PORT, _PORTS_OF_A_LAB))
+    begin = zlib.crc32(str(home).encode()) % len(blocks)
+    for first in (*blocks[begin:], *blocks[:begin]):
         if first not in taken and all(_free_everywhere(port) for port in range(first, first + _PORTS_OF_A_LAB)):
             return first
     raise RuntimeError(f"no {_PORTS_OF_A_LAB} free ports in a row between {_FIRST_PORT} and {_LAST_PORT}")

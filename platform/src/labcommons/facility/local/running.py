@@ -265,6 +265,7 @@ def start(
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(home):
         running = find(home)
+        fresh = running is None
         if running is None:
             options = {
                 "labs": labs,
@@ -273,13 +274,11 @@ def start(
                 "runtime": runtime,
                 "forgetful": list(forgetful),
                 "lines": {lab.name: free_port() for lab in folders.demo_labs(labs) if lab.driver == "line"},
-                "ports": _blocks(folders.demo_labs(labs)),
+                "ports": _blocks(home, folders.demo_labs(labs)),
             }
             running = Running(home, f"http://127.0.0.1:{_port()}", options)
-            fresh = True
         else:
             note(f"already up at {running.url}")
-            fresh = False
         try:
             running.bring_up(note)
         except BaseException:
@@ -300,10 +299,10 @@ def find(home: Path) -> Running | None:
     return running if any(alive(process) for process in processes.values()) else None
 
 
-def _blocks(labs: Sequence[DemoLab]) -> dict[str, int]:
+def _blocks(home: Path, labs: Sequence[DemoLab]) -> dict[str, int]:
     found: dict[str, int] = {}
     for lab in labs:
-        found[lab.name] = free_block(list(found.values()))
+        found[lab.name] = free_block(home, list(found.values()))
     return found
 
 
