@@ -133,6 +133,7 @@ class TestRunning:
         found = json.loads(done.stdout)
         try:
             assert found["people"] == people
+            assert found["url"] == running.url, "logins of before still hold"
             assert set(found["processes"]) == {"facility"}
         finally:
             command(running.home, "down")

@@ -38,6 +38,11 @@ class Layout:
         return self.home / "facility.json"
 
     @property
+    def port_file(self) -> Path:
+        """The port that the facility listened on last."""
+        return self.home / "facility" / "port"
+
+    @property
     def people_file(self) -> Path:
         """The demo people and their passwords (0600)."""
         return self.home / "people.json"

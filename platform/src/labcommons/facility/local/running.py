@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -276,7 +276,7 @@ def start(
                 "lines": {lab.name: free_port() for lab in folders.demo_labs(labs) if lab.driver == "line"},
                 "ports": _blocks(home, folders.demo_labs(labs)),
             }
-            running = Running(home, f"http://127.0.0.1:{_port()}", options)
+            running = Running(home, f"http://127.0.0.1:{_port(Layout(home))}", options)
         else:
             note(f"already up at {running.url}")
         try:
@@ -306,9 +306,15 @@ def _blocks(home: Path, labs: Sequence[DemoLab]) -> dict[str, int]:
     return found
 
 
-def _port() -> int:
-    wanted = Settings().server.port
-    return wanted if wanted and port_is_free(wanted) else free_port()
+def _port(layout: Layout) -> int:
+    """The port of the last time, so that logins and bookmarks still hold; else the setting's, else any that is free."""
+    wanted = [Settings().server.port]
+    with suppress(OSError, ValueError):
+        wanted.insert(0, int(layout.port_file.read_text(encoding="ascii")))
+    port = next((one for one in wanted if one and port_is_free(one)), None) or free_port()
+    layout.port_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    layout.port_file.write_text(str(port), encoding="ascii")
+    return port
 
 
 @contextmanager
