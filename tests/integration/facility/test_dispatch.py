@@ -58,7 +58,7 @@ def test_a_stale_dispatcher_fails_at_its_commit(books: Books, pia: Member, north
     with books.work.read() as uow:
         stale = queue.snapshot(uow)
     grants = dispatching.decide(stale)
-    assert len(grants) == 1
+    assert len(grants.grants) == 1
     pia.cancel(experiment)
     with books.work.write() as uow, pytest.raises(StaleVersion):
         dispatching.commit(uow, stale, grants)

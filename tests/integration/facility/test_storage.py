@@ -237,6 +237,13 @@ def test_times_are_kept_with_their_zone_and_never_without(books: Books) -> None:
             uow.office.projects.save(bad)
 
 
+def test_a_second_writer_in_the_same_thread_is_a_defect_and_no_deadlock(books: Books) -> None:
+    with books.work.write(), pytest.raises(RuntimeError, match="wait for itself"), books.work.write():
+        pass
+    with books.work.write() as uow:
+        uow.commit()
+
+
 def test_another_process_waits_for_the_lock_and_a_reader_never(books: Books) -> None:
     outside = sqlite3.connect(books.folder / "facility.sqlite", timeout=0.05, isolation_level=None)
     with books.work.write() as uow:

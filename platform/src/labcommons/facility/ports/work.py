@@ -210,7 +210,10 @@ class UnitOfWork(Protocol):
         ...
 
     def wake(self, *topics: str) -> None:
-        """Wake these after the commit, without an event that people see."""
+        """Wake these right after the commit, without an event that people see.
+
+        A wake-up has no content, and one that a crash swallows is mended by the restart: everybody then reads the rows.
+        """
         ...
 
     def audit(self, actor: str, action: str, subject: str, detail: dict[str, Any] | None = None) -> None:

@@ -283,6 +283,7 @@ class SqlWork:
         self._bus = bus
         # SQLite takes one writer at a time; waiting for it here is fair and costs no busy loop.
         self._writer = threading.Lock() if engine.dialect.name == "sqlite" else None
+        self._owner: int | None = None
 
     @contextmanager
     def read(self) -> Iterator[SqlUnitOfWork]:
@@ -298,7 +299,10 @@ class SqlWork:
         """A transaction that may change things; leaving it without ``commit`` rolls back."""
         uow: SqlUnitOfWork | None = None
         if self._writer is not None:
+            if self._owner == threading.get_ident():
+                raise RuntimeError("this thread has a writing unit of work open; a second one would wait for itself")
             self._writer.acquire()
+            self._owner = threading.get_ident()
         try:
             with self._engine.connect() as plain:
                 connection = plain.execution_options(**{WRITE: True})
@@ -308,6 +312,7 @@ class SqlWork:
                     connection.rollback()
         finally:
             if self._writer is not None:
+                self._owner = None
                 self._writer.release()
             if uow is not None and uow.committed:
                 self._publish(uow)

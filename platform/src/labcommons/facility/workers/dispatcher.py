@@ -42,11 +42,11 @@ class Dispatcher(Worker):
         """Decide and commit once; how many grants. Raises ``StaleVersion`` when somebody was first."""
         with self._work.read() as uow:
             snapshot = queue.snapshot(uow)
-        grants = dispatching.decide(snapshot)
-        if not grants:
+        decision = dispatching.decide(snapshot)
+        if not decision.grants:
             return 0
         with self._work.write() as uow:
-            made = dispatching.commit(uow, snapshot, grants)
+            made = dispatching.commit(uow, snapshot, decision)
             uow.commit()
         if self._after_commit is not None:
             self._after_commit()

@@ -6,9 +6,7 @@ sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from labcommons.core.errors import InvalidTransition, StaleVersion
@@ -19,27 +17,23 @@ from labcommons.facility.services.run import benches, lifecycle, queue, samples
 from labcommons.federation import wire
 from labcommons.protocols.arguments import convert
 from labcommons.protocols.compile import Candidate, PlannedStep, duration
-from labcommons.scheduler import steps
-from labcommons.scheduler.dispatch import Grant, WaitingStep, assign, order
+from labcommons.scheduler import dispatch, steps
+from labcommons.scheduler.dispatch import Decision, Grant
 
 __all__ = ["commit", "decide"]
 
 
-def decide(snapshot: queue.Snapshot) -> tuple[Grant, ...]:
-    """The grants to make now."""
-    return assign(order(_ready(snapshot)), {bench.instrument: bench for bench in snapshot.benches})
+def decide(snapshot: queue.Snapshot) -> Decision:
+    """The grants to make now, and the ages that they change."""
+    return dispatch.decide(snapshot.steps, snapshot.benches, explain=False)
 
 
-def _ready(snapshot: queue.Snapshot) -> list[WaitingStep]:
-    return [step for step in snapshot.steps if step.held and not step.cancel_wished and step.unknown is None]
-
-
-def commit(uow: UnitOfWork, snapshot: queue.Snapshot, grants: Sequence[Grant]) -> list[AttemptId]:
+def commit(uow: UnitOfWork, snapshot: queue.Snapshot, decision: Decision) -> list[AttemptId]:
     """Write the grants. Raises ``StaleVersion`` if a step, an instrument or a node is not as the decision read it."""
-    ages = _ages(snapshot, grants)
+    ages = dict(decision.ages)
     moved: dict[str, InstrumentRow] = {}
     made: list[AttemptId] = []
-    for grant in grants:
+    for grant in decision.grants:
         read = snapshot.step_rows[grant.step]
         step = replace(read, aged_from=ages.pop(grant.step, read.aged_from))
         bench = moved.get(grant.candidate.instrument) or snapshot.bench_rows[grant.candidate.instrument]
@@ -49,28 +43,6 @@ def commit(uow: UnitOfWork, snapshot: queue.Snapshot, grants: Sequence[Grant]) -
     for overtaken, age in ages.items():
         uow.run.steps.save(replace(snapshot.step_rows[overtaken], aged_from=age))
     return made
-
-
-def _ages(snapshot: queue.Snapshot, grants: Sequence[Grant]) -> dict[str, datetime]:
-    """Steps whose age changes, and to what.
-
-    ``priority`` lets a step go in the place of an older one of its project. The two change ages, else the project would
-    have gained a place over the others.
-    """
-    ready = _ready(snapshot)
-    if not any(step.priority for step in ready):
-        return {}
-    by_age = sorted(ready, key=lambda step: (step.since, step.step))
-    place_of = {step.step: holder.step for step, holder in zip(order(ready), by_age, strict=True)}
-    ages = {step.step: step.since for step in ready}
-    at = {step: step for step in ages}  # step -> whose place it has
-    of = dict(at)  # place -> the step that has it
-    for grant in grants:
-        mine, wanted = at[grant.step], place_of[grant.step]
-        other = of[wanted]
-        at[grant.step], at[other] = wanted, mine
-        of[wanted], of[mine] = grant.step, other
-    return {step: ages[place] for step, place in at.items() if ages[place] != ages[step]}
 
 
 def _node(uow: UnitOfWork, read: NodeRow) -> NodeRow:

@@ -75,8 +75,7 @@ def why(uow: UnitOfWork, row: ExperimentRow) -> dict[str, Any]:
                 "constraint": reason.constraint,
                 "until": to_text(reason.until) if reason.until else None,
             }
-            for reason in decide(world.steps, world.benches).reasons
-            if reason.step in names
+            for reason in decide(world.steps, world.benches, explain=set(names)).reasons
         ]
     return {"experiment": row.id, "state": row.state, "reasons": reasons}
 
