@@ -59,6 +59,7 @@ class FakeFacility:
     tokens_given: int = 0
     unauthorized: int = 0
     no_objects: bool = False
+    forget_objects: int = 0
     assertions: list[str] = field(default_factory=list)
     used_tokens: set[tuple[str, str, int]] = field(default_factory=set)
     fence: int = 0
@@ -205,6 +206,9 @@ class FakeFacility:
                 return 503, b'{"type": "unavailable", "detail": "no room"}'
             if hashlib.sha256(body).hexdigest() != sha256:
                 return 422, b'{"type": "hash_mismatch"}'
+            if self.forget_objects:
+                self.forget_objects -= 1
+                return 201, b"{}"
             self.objects[sha256] = body
             self.news.set()
             return 201, b"{}"

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -89,9 +89,8 @@ async def run_agent(
             remedy='add facility: {url: "https://..."}; `try` and `check` work without',
         )
     state = StateFolder(settings.state)
-    url = check_url(settings.facility.url)
+    url, authority = check_url(settings.facility.url), settings.facility.authority
     factory = runtime or (lambda: open_runtime(settings))
-    ended = ended or asyncio.Event()
     with state.only_agent():
         identity = load_identity(state.path)
         plan = plan_of(settings, identity)
@@ -99,42 +98,45 @@ async def run_agent(
         books, reader = JournalWriter(journal), JournalReader(state.journal)
         lines.info("journal open", journal=journal.id, entries=books.last.seq)
         try:
-            async with (
-                http_client(url, settings.facility.authority) as calls,
-                http_client(url, settings.facility.authority) as puts,
-            ):
+            async with http_client(url, authority) as calls, http_client(url, authority) as puts:
                 tokens = TokenSource(identity, calls, url, wall_seconds)
-                callers = Caller(calls, tokens), Caller(puts, tokens)
-                while not ended.is_set():
-                    place = await factory()
-                    try:
-                        # After the runtime: Ray brings signal handlers of its own.
-                        _listen(ended)
-                        await _one_session(plan, state, place, books, reader, callers, lines, limits or Limits(), ended)
-                    finally:
-                        await place.close()
+                begin = partial(
+                    Session,
+                    plan=plan,
+                    state=state,
+                    books=books,
+                    reader=reader,
+                    caller=Caller(calls, tokens),
+                    uploads=Caller(puts, tokens),
+                    lines=lines,
+                    now=utc_now,
+                    limits=limits or Limits(),
+                )
+                await _sessions(begin, factory, ended or asyncio.Event(), lines)
         finally:
             await books.close()
             reader.close()
             lines.info("agent ended")
 
 
-async def _one_session(
-    plan: Plan,
-    state: StateFolder,
-    place: Runtime,
-    books: JournalWriter,
-    reader: JournalReader,
-    callers: tuple[Caller, Caller],
-    lines: Lines,
-    limits: Limits,
-    ended: asyncio.Event,
-) -> None:
-    session_id = mint(SessionId)
-    detail = SessionDetail(node=plan.node, versions=_versions(), ray_cluster=place.cluster_id)
-    await books.append(Draft(EntryKind.SESSION, detail={**detail.model_dump(mode="json"), "session": session_id}))
-    lines.info("session", session=session_id, ray_cluster=place.cluster_id)
-    session = Session(session_id, plan, state, place, books, reader, *callers, lines, utc_now, limits)
+async def _sessions(begin: Callable[..., Session], factory: RuntimeFactory, ended: asyncio.Event, lines: Lines) -> None:
+    """One after the other, until the end is wished: a runtime that is gone ends its session and nothing else."""
+    while not ended.is_set():
+        place = await factory()
+        try:
+            # After the runtime: Ray brings signal handlers of its own.
+            _listen(ended)
+            session = begin(mint(SessionId), runtime=place)
+            detail = SessionDetail(node=session.plan.node, versions=_versions(), ray_cluster=place.cluster_id)
+            told = {**detail.model_dump(mode="json"), "session": session.session}
+            await session.books.append(Draft(EntryKind.SESSION, detail=told))
+            lines.info("session", session=session.session, ray_cluster=place.cluster_id)
+            await _one_session(session, ended, lines)
+        finally:
+            await place.close()
+
+
+async def _one_session(session: Session, ended: asyncio.Event, lines: Lines) -> None:
     work = asyncio.create_task(session.run())
     end = asyncio.create_task(ended.wait())
     try:
