@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from labcommons.node.drivers.contract import InstrumentLost, InstrumentRefused
 from labcommons.node.runtime import Instrument, Runtime
 from labcommons.node.runtime.ray_cluster import RayRuntime
+from labcommons.node.runtime.ray_processes import known_cluster
 from witness.fixtures import CRUSH, WitnessProcess
 
 Start = Callable[..., WitnessProcess]
@@ -140,6 +142,14 @@ async def test_other_settings_replace_an_idle_instrument(ray_runtime: RayRuntime
     moved = await _open(ray_runtime, other, "press-moves")
     await moved.start("att_k", "crush", CRUSH)
     assert len(other.starts("att_k")) == 1
+
+
+@pytest.mark.slow
+def test_the_clusters_sockets_are_for_this_user_alone(ray_runtime: RayRuntime, ray_state: Path) -> None:
+    cluster = known_cluster(ray_state / "ray")
+    assert cluster is not None
+    assert Path(cluster.temp).stat().st_mode & 0o777 == 0o700
+    assert cluster.whole()
 
 
 @pytest.mark.slow

@@ -156,7 +156,8 @@ def _planned(folder: Path, free: list[int]) -> tuple[Cluster, list[str]]:
         "--no-monitor",
         "--include-log-monitor=false",
         "--object-store-memory=78643200",
-        f"--temp-dir={temp}",
+        # One below: Ray opens its own folder to everybody on the machine, this one stays ours.
+        f"--temp-dir={temp}/r",
         "--disable-usage-stats",
     ]
     return Cluster(secrets.token_hex(16), 0, f"127.0.0.1:{named[0]}", str(temp)), command
