@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from labcommons.core.errors import Conflict, StaleVersion
-from labcommons.facility.services.run import dispatching, experiments, queue
+from labcommons.facility.services.run import experiments
+from labcommons.facility.services.run.dispatch import granting, queue
 from labcommons.federation.wire import EntryKind
 from support.bench import Books, Member, NodeDouble, press_manifest
 
@@ -57,11 +58,11 @@ def test_a_stale_dispatcher_fails_at_its_commit(books: Books, pia: Member, north
     [experiment] = pia.submit().experiments
     with books.work.read() as uow:
         stale = queue.snapshot(uow)
-    grants = dispatching.decide(stale)
+    grants = granting.decide(stale)
     assert len(grants.grants) == 1
     pia.cancel(experiment)
     with books.work.write() as uow, pytest.raises(StaleVersion):
-        dispatching.commit(uow, stale, grants)
+        granting.commit(uow, stale, grants)
     with books.work.read() as uow:
         assert uow.run.attempts.count() == 0
     assert north.grants() == []
@@ -71,10 +72,10 @@ def test_two_dispatchers_grant_once(books: Books, pia: Member, north: NodeDouble
     pia.submit()
     with books.work.read() as uow:
         stale = queue.snapshot(uow)
-    grants = dispatching.decide(stale)
+    grants = granting.decide(stale)
     assert books.dispatch() == 1
     with books.work.write() as uow, pytest.raises(StaleVersion):
-        dispatching.commit(uow, stale, grants)
+        granting.commit(uow, stale, grants)
     assert len(north.grants()) == 1
 
 
@@ -91,7 +92,7 @@ def test_the_commit_itself_checks_quarantine_session_and_epoch(
         uow.lab.nodes.save(replace(node, **change))
         uow.commit()
     with books.work.write() as uow, pytest.raises(StaleVersion):
-        dispatching.commit(uow, stale, dispatching.decide(stale))
+        granting.commit(uow, stale, granting.decide(stale))
 
 
 def test_a_second_live_attempt_is_refused_by_the_database_itself(books: Books, pia: Member, north: NodeDouble) -> None:

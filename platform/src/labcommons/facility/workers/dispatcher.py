@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from labcommons.core.errors import StaleVersion
 from labcommons.facility.ports import Bus, Work
-from labcommons.facility.services.run import dispatching, queue
+from labcommons.facility.services.run.dispatch import granting, queue
 from labcommons.facility.workers.loop import Worker
 
 __all__ = ["Dispatcher"]
@@ -42,11 +42,11 @@ class Dispatcher(Worker):
         """Decide and commit once; how many grants. Raises ``StaleVersion`` when somebody was first."""
         with self._work.read() as uow:
             snapshot = queue.snapshot(uow)
-        decision = dispatching.decide(snapshot)
+        decision = granting.decide(snapshot)
         if not decision.grants:
             return 0
         with self._work.write() as uow:
-            made = dispatching.commit(uow, snapshot, decision)
+            made = granting.commit(uow, snapshot, decision)
             uow.commit()
         if self._after_commit is not None:
             self._after_commit()

@@ -10,8 +10,9 @@ from typing import Any
 
 from labcommons.core.times import to_text
 from labcommons.facility.ports import AttemptRow, ExperimentRow, StepRow, UnitOfWork
-from labcommons.facility.services.run import lifecycle, queue
+from labcommons.facility.services.run import lifecycle
 from labcommons.facility.services.run.access import demand, missing, person_of
+from labcommons.facility.services.run.dispatch import queue
 from labcommons.facility.services.run.submission import SubmitAnswer, compile_items, submit
 from labcommons.scheduler import steps
 from labcommons.scheduler.authority import Principal, Resource

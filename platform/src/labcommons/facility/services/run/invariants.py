@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from labcommons.facility.ports import UnitOfWork
 from labcommons.facility.services.run import lifecycle
-from labcommons.facility.services.run.books import entry_of
+from labcommons.facility.services.run.lifecycle.books import entry_of
 from labcommons.scheduler.invariants import ExperimentFacts, HoldFacts, TokenFacts, World, check_world
 
 __all__ = ["broken", "world_of"]

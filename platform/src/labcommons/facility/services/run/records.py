@@ -9,8 +9,8 @@ from labcommons.core.errors import InvalidTransition
 from labcommons.core.ids import RecordId
 from labcommons.core.times import to_text
 from labcommons.facility.ports import AttemptRow, RecordObjectRow, RecordRow, UnitOfWork
-from labcommons.facility.services.run import benches
 from labcommons.facility.services.run.ark import ark_of
+from labcommons.facility.services.run.dispatch import benches
 
 __all__ = ["present", "present_all", "write"]
 

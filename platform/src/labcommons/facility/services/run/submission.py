@@ -22,11 +22,13 @@ from labcommons.facility.ports import (
     StudyRow,
     UnitOfWork,
 )
-from labcommons.facility.services.run import benches, books, lifecycle, protocols, walking
+from labcommons.facility.services.run import lifecycle, protocols
 from labcommons.facility.services.run.access import demand, person_of
+from labcommons.facility.services.run.dispatch import benches
+from labcommons.facility.services.run.lifecycle import books, walking
 from labcommons.protocols.canonical import digest
 from labcommons.protocols.capabilities import load_shipped
-from labcommons.protocols.compile import Candidate, Plan, Refusal, compile_experiment
+from labcommons.protocols.compile import Candidate, Plan, PlannedStep, Refusal, compile_experiment
 from labcommons.protocols.documents import Protocol, parse_protocol
 from labcommons.scheduler.allocation import ledger
 from labcommons.scheduler.allocation.funding import Funding, Need, Purse, Shortage, fund
@@ -219,6 +221,25 @@ def _cap_left(
     return left
 
 
+def _step_row(row: ExperimentRow, step: PlannedStep, place: int, ids: Mapping[str, StepId]) -> StepRow:
+    """A planned step as a row of its experiment. ``ids``: the steps' ids by the names that the document gives them."""
+    return StepRow(
+        id=ids[step.id],
+        experiment=row.id,
+        project=row.project,
+        name=step.id,
+        position=place,
+        role=step.role,
+        action=step.action,
+        plan=step.to_json(),
+        instrument_type=step.instrument_type,
+        hold_ms=step.hold_ms,
+        aged_from=row.submitted_at,
+        after=tuple(ids[before] for before in step.after),
+        priority=row.priority,
+    )
+
+
 class _Draft:
     """The rows of a submission, made before anything is written."""
 
@@ -257,24 +278,7 @@ class _Draft:
             for name, spec in self._bound.protocol.samples.items()
         ]
         graph = walking.Graph(plan.parameters, {}, {sample.name: sample.id for sample in mine})
-        steps = [
-            StepRow(
-                id=ids[step.id],
-                experiment=row.id,
-                project=row.project,
-                name=step.id,
-                position=place,
-                role=step.role,
-                action=step.action,
-                plan=step.to_json(),
-                instrument_type=step.instrument_type,
-                hold_ms=step.hold_ms,
-                aged_from=uow.now,
-                after=tuple(ids[before] for before in step.after),
-                priority=row.priority,
-            )
-            for place, step in enumerate(plan.steps)
-        ]
+        steps = [_step_row(row, step, place, ids) for place, step in enumerate(plan.steps)]
         self.experiments.append(row)
         self.samples += mine
         self.steps_by_item.append([step if step.after else self._enter(step, graph) for step in steps])

@@ -3,6 +3,8 @@
 Revision ${up_revision}, after ${down_revision}.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql

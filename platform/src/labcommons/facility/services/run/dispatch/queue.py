@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from labcommons.facility.ports import AttemptRow, ExperimentRow, InstrumentRow, NodeRow, StepRow, UnitOfWork
-from labcommons.facility.services.run import samples
+from labcommons.facility.services.run.lifecycle import samples
 from labcommons.scheduler.dispatch import Bench, Candidate, WaitingStep
 from labcommons.scheduler.steps import ENDED, StepState
 

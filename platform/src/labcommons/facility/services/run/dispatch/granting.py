@@ -13,11 +13,14 @@ from labcommons.core.errors import InvalidTransition, StaleVersion
 from labcommons.core.ids import AttemptId
 from labcommons.core.values import value_from_json, value_to_json
 from labcommons.facility.ports import AttemptRow, InstrumentRow, NodeRow, StepRow, UnitOfWork
-from labcommons.facility.services.run import benches, lifecycle, queue, samples
+from labcommons.facility.services.run import lifecycle
+from labcommons.facility.services.run.dispatch import benches, queue
+from labcommons.facility.services.run.lifecycle import samples
 from labcommons.federation import wire
 from labcommons.protocols.arguments import convert
 from labcommons.protocols.compile import Candidate, PlannedStep, duration
-from labcommons.scheduler import dispatch, steps
+from labcommons.scheduler import dispatch as policy
+from labcommons.scheduler import steps
 from labcommons.scheduler.dispatch import Decision, Grant
 
 __all__ = ["commit", "decide"]
@@ -25,7 +28,7 @@ __all__ = ["commit", "decide"]
 
 def decide(snapshot: queue.Snapshot) -> Decision:
     """The grants to make now, and the ages that they change."""
-    return dispatch.decide(snapshot.steps, snapshot.benches, explain=False)
+    return policy.decide(snapshot.steps, snapshot.benches, explain=False)
 
 
 def commit(uow: UnitOfWork, snapshot: queue.Snapshot, decision: Decision) -> list[AttemptId]:
@@ -75,6 +78,14 @@ def _work(plan: PlannedStep, step: StepRow, candidate: Candidate) -> _Work:
     )
 
 
+def _use_token(uow: UnitOfWork, node: NodeRow, bench: InstrumentRow, number: int, attempt: AttemptId) -> None:
+    """A ready token is used once."""
+    token = uow.lab.tokens.get(node.id, node.session, bench.id, number)
+    if token is None or token.attempt is not None:
+        raise StaleVersion(f"token {number} of {bench.id} is used or withdrawn", remedy="decide again on fresh rows")
+    uow.lab.tokens.save(replace(token, attempt=attempt))
+
+
 def _grant(
     uow: UnitOfWork, step: StepRow, bench: InstrumentRow, node: NodeRow, grant: Grant
 ) -> tuple[AttemptRow, InstrumentRow]:
@@ -89,10 +100,7 @@ def _grant(
         raise InvalidTransition(f"step {step.id} is granted to {bench.id}, which has no manifest, lab or session")
     if uow.office.holds.one(step=step.id, state="OPEN") is None:
         raise InvalidTransition(f"step {step.id} is granted without an open hold")
-    token = uow.lab.tokens.get(node.id, node.session, bench.id, grant.token)
-    if token is None or token.attempt is not None:
-        raise StaleVersion(f"token {grant.token} of {bench.id} is used or withdrawn", remedy="decide again")
-    uow.lab.tokens.save(replace(token, attempt=attempt))
+    _use_token(uow, node, bench, grant.token, attempt)
     plan = PlannedStep.from_json(step.plan)
     work = _work(plan, step, candidate)
     said = wire.Grant(

@@ -13,7 +13,7 @@ from labcommons.core.errors import InvalidTransition, LabCommonsError
 from labcommons.core.ids import SampleId
 from labcommons.core.values import Value, value_from_json, value_to_json
 from labcommons.facility.ports import ExperimentRow, StepRow, UnitOfWork
-from labcommons.facility.services.run import benches
+from labcommons.facility.services.run.dispatch import benches
 from labcommons.protocols.compile import PlannedStep, evaluate_guard, narrow, resolve_arguments
 from labcommons.scheduler import steps
 

@@ -12,7 +12,8 @@ from typing import Any
 from labcommons.core.errors import InvalidTransition
 from labcommons.core.ids import AttemptId, ExperimentId
 from labcommons.facility.ports import AttemptHistoryRow, AttemptRow, StepRow, UnitOfWork
-from labcommons.facility.services.run import books, records, samples, walking
+from labcommons.facility.services.run import records
+from labcommons.facility.services.run.lifecycle import books, samples, walking
 from labcommons.scheduler import attempts, events, experiments, steps
 
 __all__ = ["attempt_of", "born", "enter", "happen", "refold", "step_happen", "step_of", "walk"]

@@ -1,0 +1,1 @@
+"""From the queue to the grant: what the dispatcher sees, decides and commits."""
