@@ -228,8 +228,8 @@ def verdict(
             return Close(UNKNOWN, "garbage", "the instrument says voided of an attempt that it had started")
         reason = "restart" if history[-1] is RECEIVED and restarted else "voided"
         return Close(TOMBSTONE, reason, "the instrument barred the id before it started")
-    # Nothing remembered: what it says of a start that got no reply, or that another agent sent, is no evidence. Of a run
-    # that it confirmed to this very agent it may still tell.
+    # Nothing remembered: what it says of a start that got no reply, or that another agent sent, is no evidence. Of a
+    # run that it confirmed to this very agent it may still tell.
     forgetful = not remembers and (restarted or not started)
     if status is not None and (phase in TERMINAL or phase in ("running", "paused")) and not forgetful:
         return Follow(status)
