@@ -119,6 +119,19 @@ class TestRunning:
         done = command(running.home, "admin", "check", "--json")
         assert json.loads(done.stdout) == {"broken": []}
 
+    def test_up_says_who_there_is_and_what_to_do_next(self, running: Running) -> None:
+        said = command(running.home, "up").stdout
+        assert running.url in said
+        assert all(one["password"] in said for one in running.people)
+        assert "labcommons login --user rae" in said
+        listed = command(running.home, "admin", "people").stdout
+        assert all(one["password"] in listed for one in running.people)
+        assert json.loads(command(running.home, "admin", "people", "--json").stdout) == running.people
+
+    def test_a_schema_that_is_new_stays_as_it_is(self, running: Running) -> None:
+        before, arrow, after = command(running.home, "admin", "migrate").stdout.split()
+        assert (arrow, before) == ("->", after)
+
     def test_down_ends_it_all_and_nothing_else(self, running: Running) -> None:
         processes = list(running.processes.values())
         done = command(running.home, "down", "--json")
@@ -137,6 +150,24 @@ class TestRunning:
             assert set(found["processes"]) == {"facility"}
         finally:
             command(running.home, "down")
+
+
+@pytest.mark.slow
+def test_in_the_foreground_it_all_ends_with_the_command(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "labcommons.facility.cli", "up", "--labs", "0", "--foreground", "--json"]
+    with subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"LABCOMMONS_HOME": str(tmp_path)},
+    ) as staying:
+        assert staying.stdout is not None
+        found = json.loads(staying.stdout.readline())
+        assert httpx.get(f"{found['url']}/healthz").status_code == 200
+        staying.send_signal(signal.SIGTERM)
+        assert staying.wait(30) == 0
+    assert find(tmp_path) is None
 
 
 def command(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
