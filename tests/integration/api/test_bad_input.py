@@ -263,10 +263,11 @@ async def test_a_lab_that_is_none(open_house: House) -> None:
 
 async def test_compiling_says_the_same_and_stores_nothing(open_house: House) -> None:
     before = open_house.counts()
-    good = await open_house.call(
-        "POST", "/v1/protocols/compression-toughness/compile", "rae", json=open_house.submission()
-    )
+    good = await open_house.call("POST", "/v1/protocols/compile", "rae", json=open_house.submission())
     assert good.status_code == 200, good.text
+    unnamed = {key: value for key, value in open_house.submission().items() if key != "protocol"}
+    same = await open_house.call("POST", "/v1/protocols/compression-toughness/compile", "rae", json=unnamed)
+    assert same.json() == good.json()
     item = good.json()["items"][0]
     assert item["cost_ms"] == {"barrel-press": 720_000}
     assert item["steps"][0]["step"] == "compress"
@@ -274,7 +275,7 @@ async def test_compiling_says_the_same_and_stores_nothing(open_house: House) -> 
         lab.lab for lab in open_house.seeded.labs.values()
     }
     bad = open_house.submission(arguments={"theta": {"value": "250", "unit": "deg"}})
-    answer = await open_house.call("POST", "/v1/protocols/compression-toughness/compile", "rae", json=bad)
+    answer = await open_house.call("POST", "/v1/protocols/compile", "rae", json=bad)
     assert answer.status_code == 200
     reasons = answer.json()["items"][0]["reasons"]
     assert reasons[0]["code"] == "out_of_range"

@@ -95,16 +95,27 @@ def show_protocol(reference: str, call: Annotated[Call, Depends(Action("protocol
 
 
 @router.post(
-    "/protocols/{reference}/compile",
+    "/protocols/compile",
     summary="What would a submission do, and cost?",
     responses=documented(401, 403, 404, 413, 422),
 )
 def compile_submission(
+    body: Annotated[Submission, Body(examples=[EXAMPLE])], call: Annotated[Call, Depends(Action("protocol.compile"))]
+) -> CompileAnswer:
+    """Compile the body of a submit; nothing is stored."""
+    with call.read() as uow:
+        return CompileAnswer.model_validate(experiments.compile_items(uow, call.principal, body.plain()))
+
+
+@router.post(
+    "/protocols/{reference}/compile",
+    summary="What would a submission of this protocol do, and cost?",
+    responses=documented(401, 403, 404, 413, 422),
+)
+def compile_submission_of(
     reference: str,
     body: Annotated[Submission, Body(examples=[EXAMPLE])],
     call: Annotated[Call, Depends(Action("protocol.compile"))],
 ) -> CompileAnswer:
-    """Compile the body of a submit; nothing is stored. `protocol` in the body may be left out; the address counts."""
-    with call.read() as uow:
-        wanted = body.model_copy(update={"protocol": reference})
-        return CompileAnswer.model_validate(experiments.compile_items(uow, call.principal, wanted.plain()))
+    """The same for one protocol: `protocol` in the body may be left out, the address counts."""
+    return compile_submission(body.model_copy(update={"protocol": reference}), call)
