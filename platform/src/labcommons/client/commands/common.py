@@ -78,7 +78,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {number}" for key, number in value.items())
     if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
+        return ", ".join(_cell(item.get("name") if isinstance(item, Mapping) else item) for item in value)
     return str(value)
 
 

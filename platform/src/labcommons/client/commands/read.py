@@ -26,7 +26,7 @@ def status(console: Console) -> None:
         labs, instruments = lab.labs(), lab.instruments()
         data = {"url": lab.url, "version": version, "labs": labs, "instruments": instruments}
         lines = [f"{lab.url}  version {version.get('version')}"]
-        lines += [f"lab {one['name']}: {one['state']}, {one['instruments']} instruments" for one in labs]
+        lines += [f"lab {one['name']}: {one['state']}, {len(one['instruments'])} instruments" for one in labs]
         lines += [f"  {one['name']} ({one['type']}): {one['state']}, {one['running'] or 'free'}" for one in instruments]
         console.document(data, "\n".join(lines))
 
