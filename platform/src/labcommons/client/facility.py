@@ -40,6 +40,7 @@ class Facility:
             (lambda: None) if fixed else store.renewed,
         )
         self._protocols: dict[str, dict[str, Any]] = {}
+        self._labs: dict[str, str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -134,8 +135,8 @@ class Facility:
         """Submit experiments as one study; taken whole or refused whole.
 
         Each is either a mapping of arguments, ``{"n": 9, "theta": "40 deg"}``, or the API's form with ``arguments`` and
-        any of ``labs``, ``types``, ``priority``, ``label``. ``key``: the ``Idempotency-Key``; drawn when not given, and
-        kept through all repeats. Raises ``FacilityRefused`` with pointer and remedy.
+        any of ``labs`` (identifiers or names), ``types``, ``priority``, ``label``. ``key``: the ``Idempotency-Key``; drawn
+        when not given, and kept through all repeats. Raises ``FacilityRefused`` with pointer and remedy.
         """
         request = requests.submit(
             project or self.default_project(),
@@ -181,10 +182,20 @@ class Facility:
         parameters = self.protocol(protocol)["document"].get("parameters", {})
         items = []
         for index, given in enumerate(experiments):
-            whole = dict(given) if "arguments" in given else {"arguments": given}
+            whole: dict[str, Any] = dict(given) if "arguments" in given else {"arguments": given}
             try:
                 whole["arguments"] = to_values(whole["arguments"], parameters)
+                if whole.get("labs"):
+                    whole["labs"] = self._lab_ids(whole["labs"])
             except LabCommonsError as error:
                 raise error.at(f"/experiments/{index}") from None
             items.append(whole)
         return items
+
+    def _lab_ids(self, labs: Sequence[str]) -> list[str]:
+        """Identifiers of labs that people call by name; what is no lab's name goes as it is, for the facility to judge."""
+        if all(lab.startswith("lab_") for lab in labs):
+            return list(labs)
+        if self._labs is None:
+            self._labs = {str(one["name"]): str(one["id"]) for one in self.labs()}
+        return [self._labs.get(lab, lab) for lab in labs]

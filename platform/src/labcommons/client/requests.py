@@ -1,4 +1,4 @@
-"""Every call of the API as a value: what to send, not how. Both transports, waiting and not, send the same ones."""
+"""Every call of the API as a value: what to send, not how."""
 
 from __future__ import annotations
 

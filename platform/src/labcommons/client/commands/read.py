@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 from labcommons.client import requests
 from labcommons.client.commands.common import EXIT_FAILED, EXIT_PERSON, Console, command
 from labcommons.client.commands.run import read_document
+from labcommons.client.facility import Facility
 from labcommons.client.results import Experiment, Record, Study
 from labcommons.client.tables import duration_text, value_text
 
@@ -101,14 +103,21 @@ def show(console: Console, identifier: str) -> None:
     """Show an experiment or a study: states, steps, attempts."""
     with console.facility() as lab:
         thing = lab.attach(identifier)
-        if isinstance(thing, Study):
+        if console.as_json:
+            console.document(thing.data, "")
+        elif isinstance(thing, Study):
             states = ", ".join(f"{number} {state}" for state, number in thing.data["states"].items())
-            console.document(thing.data, f"{thing.id}  {thing.data['name']}: {states}")
+            click.echo(f"{thing.id}  {thing.data['name']}: {states}")
         else:
-            console.document(thing.data, _experiment_text(thing))
+            click.echo(_experiment_text(thing, _names(lab)))
 
 
-def _experiment_text(one: Experiment) -> str:
+def _names(lab: Facility) -> dict[str, str]:
+    """What people call the labs and instruments of the federation, by identifier."""
+    return {one["id"]: one["name"] for one in (*lab.labs(), *lab.instruments())}
+
+
+def _experiment_text(one: Experiment, names: Mapping[str, str]) -> str:
     data = one.data
     lines = [
         f"{one.id}  {data['state']}  {data.get('label') or ''}".rstrip(),
@@ -119,8 +128,8 @@ def _experiment_text(one: Experiment) -> str:
         charged = f", charged {duration_text(step['charged_ms'])}" if step.get("charged_ms") is not None else ""
         lines.append(f"  step {step['step']}: {step['state']} (holds {duration_text(step['hold_ms'])}{charged})")
         lines += [
-            f"    {each['attempt']}  {each['state']}  {each['instrument']} of {each['lab']}  "
-            f"{each.get('reason') or ''}".rstrip()
+            f"    {each['attempt']}  {each['state']}  {names.get(each['instrument'], each['instrument'])} of "
+            f"{names.get(each['lab'], each['lab'])}  {each.get('reason') or ''}".rstrip()
             for each in step["attempts"]
         ]
     return "\n".join(lines)
@@ -150,31 +159,34 @@ def result(console: Console, identifier: str, folder: str | None) -> None:
         if folder is not None:
             for record in records:
                 _save(console, record, Path(folder))
-        rows = [
-            {
-                "label": record.data.get("label"),
-                "output": name,
-                "value": value_text(value),
-                "lab": record.data["lab"],
-                "simulated": record.data["simulated"],
-                "cite": record.ark,
-            }
-            for record in records
-            for name, value in record.outputs.items()
-        ]
         if console.as_json:
             console.document([record.data for record in records], "")
         else:
-            console.table(
-                rows,
-                ["label", "output", "value", "lab", "simulated", "cite"],
-                f"No result yet. Wait for it: labcommons watch {identifier}",
-            )
+            columns = ["label", "output", "value", "lab", "simulated", "cite"]
+            empty = f"No result yet. Wait for it: labcommons watch {identifier}"
+            console.table(_result_rows(records, _names(lab)), columns, empty)
         experiments = thing.experiments if isinstance(thing, Study) else [thing]
     if any(one.state == "needs_person" for one in experiments):
         sys.exit(EXIT_PERSON)
     if not records and any(one.state in {"failed", "cancelled"} for one in experiments):
         sys.exit(EXIT_FAILED)
+
+
+def _result_rows(records: Sequence[Record], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each output, and one for a run that gave none: what failed is part of what was found."""
+    rows = []
+    for record in records:
+        about = {
+            "label": record.data.get("label"),
+            "lab": names.get(record.data["lab"], record.data["lab"]),
+            "simulated": record.data["simulated"],
+            "cite": record.ark,
+        }
+        rows += [{**about, "output": name, "value": value_text(value)} for name, value in record.outputs.items()]
+        if not record.outputs:
+            error = record.data.get("error") or {}
+            rows.append({**about, "value": f"{record.data['outcome']}: {error.get('message') or 'no outputs'}"})
+    return rows
 
 
 def _save(console: Console, record: Record, folder: Path) -> None:
