@@ -135,8 +135,8 @@ class Facility:
         """Submit experiments as one study; taken whole or refused whole.
 
         Each is either a mapping of arguments, ``{"n": 9, "theta": "40 deg"}``, or the API's form with ``arguments`` and
-        any of ``labs`` (identifiers or names), ``types``, ``priority``, ``label``. ``key``: the ``Idempotency-Key``; drawn
-        when not given, and kept through all repeats. Raises ``FacilityRefused`` with pointer and remedy.
+        any of ``labs`` (identifiers or names), ``types``, ``priority``, ``label``. ``key``: the ``Idempotency-Key``;
+        drawn when not given, and kept through all repeats. Raises ``FacilityRefused`` with pointer and remedy.
         """
         request = requests.submit(
             project or self.default_project(),
@@ -193,7 +193,7 @@ class Facility:
         return items
 
     def _lab_ids(self, labs: Sequence[str]) -> list[str]:
-        """Identifiers of labs that people call by name; what is no lab's name goes as it is, for the facility to judge."""
+        """Identifiers of labs called by name; what is no lab's name goes as it is, for the facility to judge."""
         if all(lab.startswith("lab_") for lab in labs):
             return list(labs)
         if self._labs is None:
