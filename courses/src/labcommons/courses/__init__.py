@@ -1,1 +1,1 @@
-"""The course service, grading from evidence, the JupyterHub configuration."""
+"""Where the course service and grading from evidence will stand. Nothing is here yet."""

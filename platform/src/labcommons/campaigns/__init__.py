@@ -1,1 +1,1 @@
-"""Planners behind one ask/tell port, and the closed loop."""
+"""Where planners behind one ask/tell port, and the closed loop, will stand. Nothing is here yet."""

@@ -1,1 +1,1 @@
-"""The web pages; a client of the public API like any other."""
+"""Where the web pages will stand; a client of the public API like any other. Nothing is here yet."""

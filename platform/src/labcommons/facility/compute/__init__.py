@@ -1,1 +1,1 @@
-"""The Compute port's adapters; the facility's own Ray."""
+"""Where the adapters of the Compute port will stand: the facility's own Ray. Nothing asks for it yet."""
