@@ -34,6 +34,7 @@ _WORDS = {
     "model_type": ("bad_type", "write an object"),
     "list_type": ("bad_type", "write a list"),
     "tuple_type": ("bad_type", "write a list"),
+    "enum": ("bad_word", "write one of the words that are listed"),
     "literal_error": ("bad_word", "write one of the words that are listed"),
     "string_pattern_mismatch": ("bad_name", "write it in the form that the pattern shows"),
     "json_invalid": ("bad_json", "send well-formed JSON"),
@@ -72,7 +73,7 @@ def from_finding(found: Mapping[str, Any], prefix: str = "", others: int = 0) ->
         kind = _CLASSES.get(word, InvalidInput)
         return kind(context["detail"], code=word, field=field + context["field"], remedy=context["remedy"], **extra)
     word, remedy = _WORDS.get(found["type"], ("invalid_input", "see the published form of this document"))
-    if found["type"] == "literal_error":
+    if found["type"] in ("enum", "literal_error"):
         remedy = f"write one of {context['expected']}"
     elif found["type"] == "string_pattern_mismatch":
         remedy = f"write it in the form {context['pattern']}"

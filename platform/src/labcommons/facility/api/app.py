@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import metadata
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
 from labcommons.facility.api import docs, health, problems
@@ -14,6 +14,7 @@ from labcommons.facility.api.lab import labs, link
 from labcommons.facility.api.middleware import BodyLimit, Guard, limits_by_path
 from labcommons.facility.api.office import allocations, ledger, me, projects
 from labcommons.facility.api.oidc import EmbeddedIssuer, mount_issuer
+from labcommons.facility.api.query import refuse_unknown
 from labcommons.facility.api.run import (
     attempts,
     events,
@@ -61,6 +62,7 @@ def make_app(wiring: Wiring, *, lifespan: Lifespan, issuer: EmbeddedIssuer | Non
             Middleware(Guard, settings=settings),
             Middleware(BodyLimit, limit=limits_by_path(settings)),
         ],
+        dependencies=[Depends(refuse_unknown)],
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )

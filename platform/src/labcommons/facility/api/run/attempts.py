@@ -15,6 +15,7 @@ from labcommons.facility.services.office import projects
 from labcommons.facility.services.run import attempts
 from labcommons.facility.services.run.access import missing
 from labcommons.scheduler.authority import Resource
+from labcommons.scheduler.events import AttemptState
 
 router = APIRouter(tags=["attempts"])
 
@@ -26,7 +27,7 @@ def list_attempts(
     project: Annotated[str | None, Query(description="Only this project's")] = None,
     lab: Annotated[str | None, Query(description="Only this lab's, by id or name")] = None,
     experiment: Annotated[str | None, Query(description="Only this experiment's")] = None,
-    state: Annotated[str | None, Query(description="Only in this state")] = None,
+    state: Annotated[AttemptState | None, Query(description="Only in this state")] = None,
 ) -> Page[Attempt]:
     """Those of my projects and of my labs, oldest first; staff and auditors see all."""
     with call.read() as uow:
@@ -40,7 +41,7 @@ def list_attempts(
         if experiment is not None:
             conditions["experiment"] = experiment
         if state is not None:
-            conditions["state"] = state
+            conditions["state"] = str(state)
         rows = attempts.visible(uow, call.scope, conditions, after=paged.after, limit=paged.limit + 1)
         items, following = paged.page(rows, lambda row: row.id)
         return Page(items=[Attempt.model_validate(attempts.present(row)) for row in items], next=following)

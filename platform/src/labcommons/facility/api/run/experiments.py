@@ -18,6 +18,7 @@ from labcommons.facility.ports import ExperimentRow, UnitOfWork
 from labcommons.facility.services.office import projects
 from labcommons.facility.services.run import experiments, records
 from labcommons.scheduler.authority import Resource
+from labcommons.scheduler.experiments import ExperimentState
 
 router = APIRouter(tags=["experiments"])
 
@@ -56,7 +57,7 @@ def list_experiments(
     paged: Paged,
     project: Annotated[str | None, Query(description="Only this project's")] = None,
     study: Annotated[str | None, Query(description="Only this study's")] = None,
-    state: Annotated[str | None, Query(description="Only in this state")] = None,
+    state: Annotated[ExperimentState | None, Query(description="Only in this state")] = None,
 ) -> Page[Experiment]:
     """Those of my projects, oldest first; staff see all."""
     with call.read() as uow:
@@ -67,7 +68,7 @@ def list_experiments(
         if study is not None:
             conditions["study"] = study
         if state is not None:
-            conditions["state"] = state
+            conditions["state"] = str(state)
         rows = uow.run.experiments.find(**conditions, after=paged.after, limit=paged.limit + 1)
         items, following = paged.page(rows, lambda row: row.id)
         found = experiments.present(uow, items)

@@ -32,6 +32,7 @@ def list_records(
     call: Annotated[Call, Depends(Action("record.list"))],
     paged: Paged,
     project: Annotated[str | None, Query(description="Only this project's")] = None,
+    study: Annotated[str | None, Query(description="Only those of this study's experiments")] = None,
     experiment: Annotated[str | None, Query(description="Only this experiment's")] = None,
 ) -> Page[Record]:
     """The data of my projects, oldest first."""
@@ -42,6 +43,9 @@ def list_records(
             conditions = {"project": project}
         if experiment is not None:
             conditions["experiment"] = experiment
+        if study is not None:
+            members = {row.id for row in uow.run.experiments.find(study=study)}
+            conditions["experiment"] = sorted(members if experiment is None else members & {experiment})
         rows = uow.run.records.find(**conditions, after=paged.after, limit=paged.limit + 1)
         items, following = paged.page(rows, lambda row: row.id)
         return Page(items=[Record.model_validate(one) for one in records.present_all(uow, items)], next=following)
