@@ -1,8 +1,8 @@
 """What the path costs: submit -> instrument started -> result visible, beside the synced commits that lie on it.
 
 Everything is durable and every part is real: the facility and the agent are processes of their own, the instrument is
-the tests' witness, which syncs a log of its own before it moves. Between two experiments of ours the floor is timed: one
-synced SQLite commit and one synced append on the same disk.
+the tests' witness, which syncs a log of its own before it moves. Between two experiments of ours the floor is timed:
+one synced SQLite commit and one synced append on the same disk.
 """
 
 from __future__ import annotations
