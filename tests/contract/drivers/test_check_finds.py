@@ -11,15 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
-from labcommons.node.cli_bench import COMMANDS
+from labcommons.node.cli import main
 from support.tree import REPO
 from witness.fixtures import witness_process
-
-check = click.Group(commands={c.name: c for c in COMMANDS if c.name})
 
 PLANTED = {
     "two-starts": "duplicate start",
@@ -52,7 +49,7 @@ PLANTED = {
 def test_it_finds_what_is_planted(fault: str, tmp_path: Path) -> None:
     with witness_process(tmp_path, "--duration-ms", "150", "--fault", fault) as witness:
         arguments = ["check", "--driver", "line", "--address", witness.address, "--json", "--reply-timeout", "0.5"]
-        result = CliRunner().invoke(check, [*arguments, "--patience", "5"])
+        result = CliRunner().invoke(main, [*arguments, "--patience", "5"])
     document = json.loads(result.stdout)
     broken = {c["check"]: c for c in document["checks"] if c["outcome"] == "fail"}
     assert result.exit_code == 1
@@ -64,14 +61,14 @@ def test_it_finds_what_is_planted(fault: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("flags", [(), ("--no-void",), ("--no-memory", "--no-subscribe"), ("--abort-on-disconnect",)])
 def test_it_finds_nothing_where_nothing_is(flags: tuple[str, ...], tmp_path: Path) -> None:
     with witness_process(tmp_path, "--duration-ms", "300", *flags) as witness:
-        result = CliRunner().invoke(check, ["check", "--address", witness.address])
+        result = CliRunner().invoke(main, ["check", "--address", witness.address])
     assert result.exit_code == 0, result.output
     assert "the contract is kept" in result.output
 
 
 def test_no_motion_moves_nothing(tmp_path: Path) -> None:
     with witness_process(tmp_path) as witness:
-        result = CliRunner().invoke(check, ["check", "--address", witness.address, "--no-motion", "--json"])
+        result = CliRunner().invoke(main, ["check", "--address", witness.address, "--no-motion", "--json"])
         assert witness.starts() == []
     outcomes = {c["check"]: c["outcome"] for c in json.loads(result.stdout)["checks"]}
     assert (outcomes["void"], outcomes["run"]) == ("pass", "n/a")
@@ -92,7 +89,7 @@ def test_the_instrument_of_the_published_page_keeps_the_contract(tmp_path: Path)
                 break
             time.sleep(0.05)
         arguments = ["check", "--address", f"127.0.0.1:{port}", "--json", "--arg", "time=0.5 s"]
-        result = CliRunner().invoke(check, arguments)
+        result = CliRunner().invoke(main, arguments)
     finally:
         process.kill()
         process.wait()

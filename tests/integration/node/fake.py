@@ -25,7 +25,7 @@ from labcommons.core.ids import AttemptId, ExperimentId, LabId, NodeId, ProjectI
 from labcommons.federation.chain import GENESIS, first_break
 from labcommons.federation.wire import Entry, NextCall, ReportCall
 from labcommons.node.clock import mint
-from labcommons.node.identity import make_key
+from support.keys import write_key
 from witness.fixtures import CRUSH, WitnessProcess
 
 PATIENCE_S = 30.0
@@ -303,7 +303,7 @@ class Lab:
         self.config.write_text(yaml.safe_dump(document))
         if not (self.state / "identity.json").exists():
             node, lab = mint(NodeId), mint(LabId)
-            make_key(self.state / "node-key.pem")
+            write_key(self.state / "node-key.pem")
             (self.state / "identity.json").write_text(json.dumps({"client_id": node, "node": node, "lab": lab}))
 
     def start(self) -> None:

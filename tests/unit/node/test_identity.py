@@ -18,8 +18,8 @@ from labcommons.node.identity import (
     TokenSource,
     check_url,
     load_identity,
-    make_key,
 )
+from support.keys import write_key
 
 URL = "https://commons.example"
 
@@ -49,18 +49,20 @@ def test_addresses_that_are_not(url: str) -> None:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    make_key(tmp_path / "node-key.pem")
+    write_key(tmp_path / "node-key.pem")
     (tmp_path / "identity.json").write_text(json.dumps({"client_id": "nod_1", "node": "nod_1", "lab": "lab_1"}))
     return tmp_path
 
 
-def test_a_key_is_private_and_never_overwritten(state: Path) -> None:
-    key = state / "node-key.pem"
-    assert key.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(FileExistsError):
-        make_key(key)
+def test_an_identity_is_two_files(state: Path) -> None:
     identity = load_identity(state)
     assert (identity.client_id, identity.lab, identity.key.curve_name) == ("nod_1", "lab_1", "P-256")
+
+
+def test_a_key_on_another_curve_is_refused(state: Path) -> None:
+    write_key(state / "node-key.pem", "P-384")
+    with pytest.raises(IdentityRefused, match="P-256"):
+        load_identity(state)
 
 
 def test_a_key_that_others_can_read_is_refused(state: Path) -> None:

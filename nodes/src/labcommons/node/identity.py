@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-import os
 import secrets
 import ssl
 from collections.abc import Callable
@@ -26,7 +25,6 @@ __all__ = [
     "check_url",
     "http_client",
     "load_identity",
-    "make_key",
 ]
 
 #: The issuer takes a minute at most; less leaves room for clocks that differ.
@@ -70,18 +68,6 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def make_key(path: Path) -> ECKey:
-    """A new P-256 key in ``path`` (PEM, mode 0600). Raises ``FileExistsError``: a key is never overwritten."""
-    key = ECKey.generate_key("P-256")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key.as_pem(private=True))
-        file.flush()
-        os.fsync(file.fileno())
-    return key
 
 
 def load_identity(state: Path) -> Identity:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -25,7 +26,7 @@ from labcommons.node.link import Caller
 from labcommons.node.manifest import derive
 from labcommons.node.runtime import open_runtime
 from labcommons.node.runtime.port import Runtime
-from labcommons.node.settings import NodeSettings
+from labcommons.node.settings import FacilitySettings, NodeSettings
 from labcommons.protocols.canonical import canonical
 from labcommons.protocols.capabilities import Capability, load_shipped
 
@@ -81,6 +82,29 @@ async def run_agent(
     Raises ``IdentityRefused``, ``JournalBroken``, ``AlreadyRunning``, ``RuntimeFailed`` or ``InvalidInput`` where it
     cannot begin.
     """
+    facility = _facility(settings)
+    state = StateFolder(settings.state)
+    with state.only_agent():
+        identity = load_identity(state.path)
+        plan = plan_of(settings, identity)
+        async with _books(state, lines) as (books, reader), _callers(facility, identity) as (calls, uploads):
+            begin = partial(
+                Session,
+                plan=plan,
+                state=state,
+                books=books,
+                reader=reader,
+                caller=calls,
+                uploads=uploads,
+                lines=lines,
+                now=utc_now,
+                limits=limits or Limits(),
+            )
+            await _sessions(begin, runtime or partial(open_runtime, settings), ended or asyncio.Event(), lines)
+
+
+def _facility(settings: NodeSettings) -> FacilitySettings:
+    """Where the facility is, at an address without a trailing slash."""
     if settings.facility is None:
         raise InvalidInput(
             "node.yaml names no facility",
@@ -88,35 +112,30 @@ async def run_agent(
             field="/facility",
             remedy='add facility: {url: "https://..."}; `try` and `check` work without',
         )
-    state = StateFolder(settings.state)
-    url, authority = check_url(settings.facility.url), settings.facility.authority
-    factory = runtime or (lambda: open_runtime(settings))
-    with state.only_agent():
-        identity = load_identity(state.path)
-        plan = plan_of(settings, identity)
-        journal = open_journal(state)
-        books, reader = JournalWriter(journal), JournalReader(state.journal)
-        lines.info("journal open", journal=journal.id, entries=books.last.seq)
-        try:
-            async with http_client(url, authority) as calls, http_client(url, authority) as puts:
-                tokens = TokenSource(identity, calls, url, wall_seconds)
-                begin = partial(
-                    Session,
-                    plan=plan,
-                    state=state,
-                    books=books,
-                    reader=reader,
-                    caller=Caller(calls, tokens),
-                    uploads=Caller(puts, tokens),
-                    lines=lines,
-                    now=utc_now,
-                    limits=limits or Limits(),
-                )
-                await _sessions(begin, factory, ended or asyncio.Event(), lines)
-        finally:
-            await books.close()
-            reader.close()
-            lines.info("agent ended")
+    return settings.facility.model_copy(update={"url": check_url(settings.facility.url)})
+
+
+@asynccontextmanager
+async def _books(state: StateFolder, lines: Lines) -> AsyncIterator[tuple[JournalWriter, JournalReader]]:
+    """The journal, open for writing and for reading."""
+    journal = open_journal(state)
+    books, reader = JournalWriter(journal), JournalReader(state.journal)
+    lines.info("journal open", journal=journal.id, entries=books.last.seq)
+    try:
+        yield books, reader
+    finally:
+        await books.close()
+        reader.close()
+        lines.info("agent ended")
+
+
+@asynccontextmanager
+async def _callers(facility: FacilitySettings, identity: Identity) -> AsyncIterator[tuple[Caller, Caller]]:
+    """Two ways to the facility, one for calls and one for bytes: a long upload keeps no report waiting."""
+    url, authority = facility.url, facility.authority
+    async with http_client(url, authority) as calls, http_client(url, authority) as puts:
+        tokens = TokenSource(identity, calls, url, wall_seconds)
+        yield Caller(calls, tokens), Caller(puts, tokens)
 
 
 async def _sessions(begin: Callable[..., Session], factory: RuntimeFactory, ended: asyncio.Event, lines: Lines) -> None:

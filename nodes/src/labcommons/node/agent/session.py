@@ -74,20 +74,7 @@ class Session:
         self.objects = ObjectFolder(state.objects)
         self.link = Link(caller, books, reader, session, self.present, self.take, self._manifest_file, lines)
         self.uploads = Uploads(uploads, self.objects, lines)
-        self.services = Services(
-            books=books,
-            objects=self.objects,
-            lines=lines,
-            limits=limits,
-            time_scale=plan.time_scale,
-            acknowledged=self.link.acknowledged,
-            silent_s=self.link.silent_s,
-            kick=self.link.kick,
-            local=state.local,
-            result_kept=self._result_kept,
-            described=self._described,
-            check_runtime=self._check_runtime,
-        )
+        self.services = self._services(limits)
         self.benches = {name: Bench(name, self._opener(name), self.services) for name in plan.instruments}
         self._manifests: dict[str, str] = {}
         self._epoch = reader.epoch()
@@ -96,6 +83,22 @@ class Session:
         self._unstored: dict[str, asyncio.Event] = {}
         self._stops: set[tuple[str, str]] = set()
         self._tasks: asyncio.TaskGroup | None = None
+
+    def _services(self, limits: Limits) -> Services:
+        return Services(
+            books=self.books,
+            objects=self.objects,
+            lines=self.lines,
+            limits=limits,
+            time_scale=self.plan.time_scale,
+            acknowledged=self.link.acknowledged,
+            silent_s=self.link.silent_s,
+            kick=self.link.kick,
+            local=self.state.local,
+            result_kept=self._result_kept,
+            described=self._described,
+            check_runtime=self._check_runtime,
+        )
 
     # --- life -----------------------------------------------------------------------------------------------------
 

@@ -301,6 +301,16 @@ class Journal(JournalReader):
             session = str(draft.detail["session"])
         elif draft.attempt is not None:
             self._check(draft, draft.attempt)
+        entry = self._next(draft, session)
+        size = len(canonical(entry.model_dump(mode="json")))
+        if size > ENTRY_BYTES:
+            raise EntryTooLarge(f"{draft.kind} of {draft.attempt}: {size} bytes, at most {ENTRY_BYTES}")
+        self._insert(entry, draft.grant)
+        self._tail, self._session = Position(entry.seq, entry.hash), session
+        return entry
+
+    def _next(self, draft: Draft, session: str) -> Entry:
+        """``draft`` as the next link of the chain."""
         detail = {name: value for name, value in draft.detail.items() if name != "session"}
         if draft.grant is not None:
             detail = {**_told(draft.grant), **detail}
@@ -314,31 +324,21 @@ class Journal(JournalReader):
             previous=self._tail.hash,
             hash=GENESIS,
         )
-        entry = entry.model_copy(update={"hash": entry_hash(self.id, entry)})
-        size = len(canonical(entry.model_dump(mode="json")))
-        if size > ENTRY_BYTES:
-            raise EntryTooLarge(f"{draft.kind} of {draft.attempt}: {size} bytes, at most {ENTRY_BYTES}")
+        return entry.model_copy(update={"hash": entry_hash(self.id, entry)})
+
+    def _insert(self, entry: Entry, grant: Grant | None) -> None:
+        columns = entry.model_dump(include={"seq", "at", "attempt", "session", "previous", "hash"})
+        columns |= {"kind": entry.kind.value, "detail": canonical(entry.detail).decode()}
         self._db.execute(
-            f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                entry.seq,
-                entry.at,
-                entry.kind.value,
-                entry.attempt,
-                entry.session,
-                canonical(entry.detail).decode(),
-                entry.previous,
-                entry.hash,
-            ),
+            f"INSERT INTO entries ({_COLUMNS})"
+            " VALUES (:seq, :at, :kind, :attempt, :session, :detail, :previous, :hash)",
+            columns,
         )
-        if draft.grant is not None:
-            grant = draft.grant
+        if grant is not None:
             self._db.execute(
                 "INSERT INTO grants VALUES (?, ?, ?, ?, ?)",
                 (grant.attempt, grant.instrument, grant.epoch, grant.fence, grant.model_dump_json()),
             )
-        self._tail, self._session = Position(entry.seq, entry.hash), session
-        return entry
 
     def _check(self, draft: Draft, attempt: str) -> None:
         history = self.history(attempt)

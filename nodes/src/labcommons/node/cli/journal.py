@@ -1,4 +1,4 @@
-"""`labcommons-node journal`: show, export, verify. Reading needs no agent, and disturbs none."""
+"""`labcommons-node journal` (show, export, verify) and `refusals`. Reading needs no agent, and disturbs none."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from labcommons.federation.wire import Entry
-from labcommons.node.cli_shared import EXIT_FAILED, print_json, settings_and_state, told, with_config
+from labcommons.federation.wire import Entry, EntryKind, reason_of
+from labcommons.node.cli.shared import EXIT_FAILED, print_json, settings_and_state, told, with_config
 from labcommons.node.journal import JournalReader
 
-__all__ = ["journal_command"]
+__all__ = ["journal_command", "refusals_command"]
 
 
 @click.group("journal")
@@ -106,3 +106,32 @@ def verify_command(config: Path, as_json: bool) -> None:
             click.echo(f"{reader.id}: the chain does not hold, {why}")
         if why is not None:
             sys.exit(EXIT_FAILED)
+
+
+@click.command("refusals")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The newest so many.")
+@with_config
+def refusals_command(config: Path, as_json: bool, limit: int) -> None:
+    """Show the grants that this lab did not take or start, newest last, with the reason.
+
+    \b
+    Example:
+      labcommons-node refusals --limit 10
+    """
+    with told(as_json), _reading(config) as reader:
+        closed = [e for e in reader.entries() if e.kind in (EntryKind.TOMBSTONE, EntryKind.BARRED)]
+        for entry in closed[-limit:]:
+            grant = reader.grant(entry.attempt or "")
+            row = {
+                "at": entry.at,
+                "attempt": entry.attempt,
+                "instrument": grant.instrument if grant else None,
+                "project": grant.project if grant else None,
+                "protocol": (grant.protocol_id or grant.protocol) if grant else None,
+                "reason": reason_of(entry),
+                "text": entry.detail.get("text"),
+            }
+            if as_json:
+                print_json(row)
+            else:
+                click.echo(f"{row['at']} {row['attempt']} {row['instrument']} {row['reason']}: {row['text']}")

@@ -1,4 +1,4 @@
-"""The `labcommons-node` command: what a lab's operator types. Each command lives beside what it speaks of."""
+"""The group of the commands. Each is loaded when it is asked for."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["main"]
 
 #: Command -> module and the name in it. Loaded when asked for, so that `--help` and `local on` are there at once.
 _WHERE = {
-    "run": ("cli_agent", "run_command"),
-    "status": ("cli_agent", "status_command"),
-    "local": ("cli_agent", "local_command"),
-    "allow": ("cli_agent", "allow_command"),
-    "refusals": ("cli_agent", "refusals_command"),
-    "journal": ("cli_journal", "journal_command"),
-    "stop-cluster": ("cli_agent", "stop_cluster_command"),
-    "try": ("cli_bench", "try_command"),
-    "check": ("cli_bench", "check_command"),
-    "new-driver": ("cli_bench", "new_driver_command"),
+    "run": ("agent", "run_command"),
+    "status": ("status", "status_command"),
+    "local": ("agent", "local_command"),
+    "allow": ("agent", "allow_command"),
+    "refusals": ("journal", "refusals_command"),
+    "journal": ("journal", "journal_command"),
+    "stop-cluster": ("agent", "stop_cluster_command"),
+    "try": ("trial", "try_command"),
+    "check": ("check", "check_command"),
+    "new-driver": ("new_driver", "new_driver_command"),
 }
 
 
@@ -31,7 +31,7 @@ class _Commands(click.Group):
         if cmd_name not in _WHERE:
             return None
         module, name = _WHERE[cmd_name]
-        found = getattr(importlib.import_module(f"labcommons.node.{module}"), name)
+        found = getattr(importlib.import_module(f"labcommons.node.cli.{module}"), name)
         if not isinstance(found, click.Command):
             raise TypeError(f"{module}.{name} is no command")
         return found
@@ -51,7 +51,3 @@ def main() -> None:
     Exit codes: 0 done; 1 it ran and failed; 2 usage; 3 refused; 4 the facility cannot be reached; 5 a person must
     decide.
     """
-
-
-if __name__ == "__main__":
-    main()
