@@ -5,6 +5,7 @@ Each case says what is wrong, what the problem document must say, and what its r
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,12 +189,33 @@ async def test_a_profile_that_goes_back_in_time(open_house: House) -> None:
 async def test_more_time_than_the_project_has(open_house: House) -> None:
     item = open_house.submission()["experiments"][0]
     # A hundred hours were granted; each experiment holds twelve minutes.
+    wrong = open_house.submission(experiments=[item] * 501)
     await refused_and_mended(
         open_house,
-        open_house.submission(experiments=[item] * 501),
-        ("insufficient_allocation", "/project", "barrel-press"),
+        wrong,
+        ("insufficient_allocation", "/project", "submit less"),
         open_house.submission(experiments=[item] * 500),
     )
+
+
+async def test_time_that_lacks_is_granted_as_the_remedy_says(open_house: House) -> None:
+    wrong = open_house.submission(experiments=open_house.submission()["experiments"] * 501)
+    before = open_house.counts()
+    found = problem(await open_house.call("POST", "/v1/experiments", "rae", json=wrong), 422, "insufficient_allocation")
+    assert open_house.counts() == before
+    said = re.search(r"one allocation of (\d+) ms of (\S+) time that ends no earlier than (\S+),", found["remedy"])
+    assert said is not None, found["remedy"]
+    grant = {
+        "project": open_house.project,
+        "instrument_type": said[2],
+        "amount_ms": int(said[1]),
+        "starts_at": "2026-01-01T00:00:00.000Z",
+        "ends_at": said[3],
+    }
+    made = await open_house.call("POST", "/v1/allocations", "sam", json=grant)
+    assert made.status_code == 201, made.text
+    taken = await open_house.call("POST", "/v1/experiments", "rae", json=wrong)
+    assert taken.status_code == 201, taken.text
 
 
 async def test_five_megabytes_of_json(open_house: House) -> None:

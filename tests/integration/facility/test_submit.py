@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,11 +92,13 @@ def test_an_allocation_that_is_too_small_refuses_all(books: Books, north: NodeDo
     with pytest.raises(InsufficientAllocation) as refused:
         poor.submit(3)
     assert (refused.value.word, refused.value.field) == ("insufficient_allocation", "/project")
-    assert "60000 ms" in refused.value.remedy
+    # 300 s pay for two of 120 s; 60 s more would do as a sum, and no hold is on two allocations.
+    assert "one allocation of 120000 ms of barrel-press time that ends no earlier than" in refused.value.remedy
+    assert [one["limit"] for one in refused.value.extra["reasons"]] == ["300000"]
     assert stored(books) == NOTHING
-    books.grant(poor.project, 60_000)
+    books.grant(poor.project, 119_999)
     with pytest.raises(InsufficientAllocation):
-        poor.submit(3)  # 300 s and 60 s: no single allocation covers the third
+        poor.submit(3)
     books.grant(poor.project, 120_000)
     assert len(poor.submit(3).experiments) == 3
     assert north.names == ["press"]
@@ -104,8 +107,46 @@ def test_an_allocation_that_is_too_small_refuses_all(books: Books, north: NodeDo
 @pytest.mark.usefixtures("north")
 def test_a_project_without_time_of_the_type_is_told_so(books: Books) -> None:
     none = books.project("none", granted_ms=None)
-    with pytest.raises(InsufficientAllocation):
-        none.submit()
+    with pytest.raises(InsufficientAllocation) as refused:
+        none.submit(2)
+    assert refused.value.remedy.startswith(f"ask for one allocation of 240000 ms of {TYPE} time, or")
+    assert refused.value.extra["reasons"][0]["step"] == "compress"
+    books.grant(none.project, 240_000)
+    assert len(none.submit(2).experiments) == 2
+
+
+@pytest.mark.usefixtures("north")
+def test_compiling_says_when_no_single_allocation_covers_a_step(books: Books) -> None:
+    poor = books.project("poor", granted_ms=100_000)
+    books.grant(poor.project, 100_000)  # enough as a sum
+    with books.work.read() as uow:
+        [item] = experiments.compile_items(uow, poor.principal, poor.body(1))["items"]
+    [reason] = item["reasons"]
+    assert (reason["code"], reason["step"], reason["limit"]) == ("insufficient_allocation", "compress", "200000")
+    assert "one allocation of 120000 ms" in reason["remedy"]
+    books.grant(poor.project, 120_000)
+    with books.work.read() as uow:
+        [item] = experiments.compile_items(uow, poor.principal, poor.body(1))["items"]
+    assert item["cost_ms"] == {TYPE: 120_000}
+
+
+@pytest.mark.usefixtures("north")
+def test_a_cap_that_is_too_low_says_by_how_much(books: Books, pia: Member) -> None:
+    cap(books, pia, 300_000)
+    with pytest.raises(InsufficientAllocation) as refused:
+        pia.submit(3)
+    assert "raise your cap by 60000 ms" in refused.value.remedy
+    assert stored(books) == NOTHING
+    cap(books, pia, 360_000)
+    assert len(pia.submit(3).experiments) == 3
+
+
+def cap(books: Books, who: Member, cap_ms: int) -> None:
+    with books.work.write() as uow:
+        member = uow.office.members.get(who.project, who.principal.person)
+        assert member is not None
+        uow.office.members.save(replace(member, cap_ms=cap_ms))
+        uow.commit()
 
 
 @pytest.mark.usefixtures("north")

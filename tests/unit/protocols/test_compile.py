@@ -334,7 +334,7 @@ def test_too_little_time_says_how_much_is_missing() -> None:
         "59000",
         "/project",
     )
-    assert "1000 ms more of colour-mixer" in reason.remedy
+    assert "one allocation of 60000 ms of colour-mixer" in reason.remedy
     assert reason.located(3) == "/project"
     plan(available_ms=short | {"colour-mixer": 60_000})
     assert [r.code for r in reasons(available_ms={})] == ["insufficient_allocation"] * 2

@@ -207,13 +207,12 @@ def _plan_role(
 
 
 def _short(step: PlannedStep, needed_ms: int, available_ms: int) -> Reason:
-    missing = needed_ms - available_ms
     return Reason(
         step.id,
         None,
         "insufficient_allocation",
         str(available_ms),
         "/project",
-        f"ask for {missing} ms more of {step.instrument_type} time, or submit less at once",
+        f"ask for one allocation of {needed_ms} ms of {step.instrument_type} time, or submit less at once",
         f"this holds {needed_ms} ms of {step.instrument_type} time, and the project has {available_ms} ms",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 __all__ = ["Funding", "Need", "Purse", "Shortage", "fund"]
@@ -42,7 +42,9 @@ class Funding:
 class Shortage:
     """Not enough: the type, what all needs of it come to, what there is (ms), the first item that cannot be paid.
 
-    ``cap``: the member's cap stands against it, not the allocation.
+    ``cap``: the member's cap stands against it, not the allocation. ``lacking``: for each type that is short, the ms
+    of the one allocation, ending no earlier than those that are open, or of the rise of the cap, that would suffice.
+    A hold is never on two allocations, so this may be more than ``needed_ms - available_ms``.
     """
 
     instrument_type: str
@@ -50,6 +52,7 @@ class Shortage:
     available_ms: int
     item: int
     cap: bool = False
+    lacking: Mapping[str, int] = field(default_factory=dict)
 
 
 def fund(
@@ -66,16 +69,24 @@ def fund(
     ordered = sorted((p for p in purses if p.starts_at <= at < p.ends_at), key=lambda p: (p.ends_at, p.allocation))
     caps = None if cap_left_ms is None else dict(cap_left_ms)
     chosen: dict[str, str] = {}
+    unpaid: defaultdict[str, int] = defaultdict(int)
+    first: Shortage | None = None
     for need in needs:
         kind = need.instrument_type
         mine = [p for p in ordered if p.instrument_type == kind]
         paying = next((p for p in mine if left[p.allocation] >= need.amount_ms), None)
         if paying is None:
-            return Shortage(kind, totals[kind], sum(p.available_ms for p in mine), need.item)
+            # What cannot be paid goes to an allocation that is still to come; the others pay for what they can.
+            unpaid[kind] += need.amount_ms
+            first = first or Shortage(kind, totals[kind], sum(p.available_ms for p in mine), need.item)
+            continue
         if caps is not None and caps.get(kind, 0) < need.amount_ms:
-            return Shortage(kind, totals[kind], (cap_left_ms or {}).get(kind, 0), need.item, cap=True)
+            first = first or Shortage(kind, totals[kind], (cap_left_ms or {}).get(kind, 0), need.item, cap=True)
         if caps is not None:
-            caps[kind] -= need.amount_ms
+            caps[kind] = caps.get(kind, 0) - need.amount_ms
         left[paying.allocation] -= need.amount_ms
         chosen[need.step] = paying.allocation
-    return Funding(chosen)
+    if first is None:
+        return Funding(chosen)
+    over = {kind: total - (cap_left_ms or {}).get(kind, 0) for kind, total in totals.items()}
+    return replace(first, lacking={k: ms for k, ms in over.items() if ms > 0} if first.cap else dict(unpaid))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from labcommons.core.errors import InsufficientAllocation, InvalidInput
 from labcommons.core.ids import ExperimentId, LabId, PersonId, ProjectId, SampleId, StepId, StudyId
+from labcommons.core.times import to_text
 from labcommons.core.values import value_to_json
 from labcommons.facility.ports import (
     AllocationRow,
@@ -28,7 +29,7 @@ from labcommons.facility.services.run.dispatch import benches
 from labcommons.facility.services.run.lifecycle import books, walking
 from labcommons.protocols.canonical import digest
 from labcommons.protocols.capabilities import load_shipped
-from labcommons.protocols.compile import Candidate, Plan, PlannedStep, Refusal, compile_experiment
+from labcommons.protocols.compile import Candidate, Plan, PlannedStep, Reason, Refusal, compile_experiment
 from labcommons.protocols.documents import Protocol, parse_protocol
 from labcommons.scheduler.allocation import ledger
 from labcommons.scheduler.allocation.funding import Funding, Need, Purse, Shortage, fund
@@ -72,7 +73,7 @@ def compile_items(uow: UnitOfWork, principal: Principal, body: Mapping[str, Any]
     return {
         "items": [
             outcome.to_json() if isinstance(outcome, Refusal) else outcome.summary()
-            for outcome in (_compile(bound, item, index) for index, item in enumerate(body["experiments"]))
+            for outcome in (_answer(uow, bound, item, index) for index, item in enumerate(body["experiments"]))
         ]
     }
 
@@ -81,7 +82,7 @@ def submit(uow: UnitOfWork, principal: Principal, body: Mapping[str, Any], key: 
     """Take all experiments of ``body`` or none. ``key``: the idempotency key, ``None`` where the caller keeps it.
 
     Raises ``NotFound``, ``Forbidden``, ``InvalidInput`` (the first reason's code, all ``reasons``; or
-    ``idempotency_mismatch``), ``InsufficientAllocation``.
+    ``idempotency_mismatch``), ``InsufficientAllocation`` (its remedy names the least that suffices).
     """
     fingerprint = digest(body)
     known = None if key is None else _repeated(uow, principal, key, fingerprint)
@@ -142,7 +143,27 @@ def _bind(uow: UnitOfWork, principal: Principal, body: Mapping[str, Any], action
     )
 
 
-def _compile(bound: _Bound, item: Mapping[str, Any], index: int) -> Plan | Refusal:
+def _answer(uow: UnitOfWork, bound: _Bound, item: Mapping[str, Any], index: int) -> Plan | Refusal:
+    """The plan of one item; where time alone is short, a reason whose remedy counts in single allocations."""
+    outcome = _timeless(bound, item, index)
+    if isinstance(outcome, Refusal):
+        return outcome
+    needs = [Need(step.id, step.instrument_type, step.hold_ms, place) for place, step in enumerate(outcome.steps)]
+    funded = fund(needs, bound.purses, uow.now)
+    if isinstance(funded, Funding):
+        return outcome
+    return Refusal((_short_reason(funded, bound, uow.now, step=outcome.steps[funded.item].id),))
+
+
+def _timeless(bound: _Bound, item: Mapping[str, Any], index: int) -> Plan | Refusal:
+    """The plan; where time alone is short, as if there were enough of the types that are wished first."""
+    outcome = _compile(bound, item, index)
+    if isinstance(outcome, Refusal) and all(r.code == InsufficientAllocation.code for r in outcome.reasons):
+        return _compile(bound, item, index, timeless=True)
+    return outcome
+
+
+def _compile(bound: _Bound, item: Mapping[str, Any], index: int, *, timeless: bool = False) -> Plan | Refusal:
     labs = [LabId.parse(lab, f"/experiments/{index}/labs/{n}") for n, lab in enumerate(item.get("labs") or ())]
     return compile_experiment(
         bound.protocol,
@@ -151,16 +172,16 @@ def _compile(bound: _Bound, item: Mapping[str, Any], index: int) -> Plan | Refus
         bound.candidates,
         labs=labs,
         types=item.get("types") or (),
-        available_ms=bound.available_ms,
+        available_ms=None if timeless else bound.available_ms,
     )
 
 
 def _plans(bound: _Bound, items: Sequence[Mapping[str, Any]]) -> list[Plan]:
-    """A plan for each item. Raises with the reasons of all items that have none."""
+    """A plan for each item, whose funding comes later. Raises with the reasons of all items that have none."""
     plans: list[Plan] = []
     refused: list[tuple[int, Refusal]] = []
     for index, item in enumerate(items):
-        outcome = _compile(bound, item, index)
+        outcome = _timeless(bound, item, index)
         if isinstance(outcome, Plan):
             plans.append(outcome)
         else:
@@ -171,8 +192,7 @@ def _plans(bound: _Bound, items: Sequence[Mapping[str, Any]]) -> list[Plan]:
         {**reason.to_json(), "field": reason.located(index)} for index, refusal in refused for reason in refusal.reasons
     ]
     first = reasons[0]
-    error = InsufficientAllocation if first["code"] == InsufficientAllocation.code else InvalidInput
-    raise error(
+    raise InvalidInput(
         first["text"] or "it cannot be compiled",
         code=first["code"],
         field=first["field"] or "",
@@ -191,20 +211,34 @@ def _fund(uow: UnitOfWork, principal: Principal, bound: _Bound, draft: _Draft) -
     outcome = fund(needs, bound.purses, uow.now, _cap_left(uow, principal, bound.project, needs))
     if isinstance(outcome, Funding):
         return outcome
-    raise _short(outcome)
+    short = next(s for s in draft.steps_by_item[outcome.item] if s.instrument_type == outcome.instrument_type)
+    reason = _short_reason(outcome, bound, uow.now, item=outcome.item, step=short.name)
+    raise InsufficientAllocation(reason.text, field=reason.field, remedy=reason.remedy, reasons=[reason.to_json()])
 
 
-def _short(shortage: Shortage) -> InsufficientAllocation:
+def _short_reason(shortage: Shortage, bound: _Bound, now: datetime, *, step: str, item: int | None = None) -> Reason:
+    """Why time does not suffice, and the least that would."""
     whose = "your cap in the project leaves" if shortage.cap else "the project's allocations have"
-    missing = shortage.needed_ms - shortage.available_ms
-    return InsufficientAllocation(
-        f"this holds {shortage.needed_ms} ms of {shortage.instrument_type} time, and {whose} {shortage.available_ms} "
-        f"ms; experiment {shortage.item} is the first that is not covered",
-        field="/project",
-        remedy=f"ask for {missing} ms more of {shortage.instrument_type} time, or submit less at once"
-        if missing > 0
-        else "submit less at once: no single allocation covers the largest step",
+    text = (
+        f"this holds {shortage.needed_ms} ms of {shortage.instrument_type} time, each step on one allocation, and "
+        f"{whose} {shortage.available_ms} ms"
     )
+    if item is not None:
+        text += f"; experiment {item} is the first that is not covered"
+    if shortage.cap:
+        remedy = f"ask the project's PI to raise your cap by {max(shortage.lacking.values())} ms"
+    else:
+        remedy = f"ask for {' and '.join(_wanted(kind, ms, bound, now) for kind, ms in shortage.lacking.items())}"
+    remedy += ", or submit less at once"
+    limit = str(shortage.available_ms)
+    return Reason(step, None, InsufficientAllocation.code, limit, "/project", remedy, text)
+
+
+def _wanted(kind: str, ms: int, bound: _Bound, now: datetime) -> str:
+    """The allocation that lacks, in words. The one that ends first pays first, so it must not end before the others."""
+    ends = [p.ends_at for p in bound.purses if p.instrument_type == kind and p.starts_at <= now < p.ends_at]
+    until = f" that ends no earlier than {to_text(max(ends))}" if ends else ""
+    return f"one allocation of {ms} ms of {kind} time{until}"
 
 
 def _cap_left(
