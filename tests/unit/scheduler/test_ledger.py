@@ -251,6 +251,7 @@ def planted() -> dict[str, list[Entry]]:
     grant, hold, charge, release = books
     refund = ledger.refund(charge, 100, **WHO)
     reversal = ledger.reversal(grant, **WHO)
+    most = replace(charge, amount_ms=20_000)
     again_cha = replace(charge, entry=ledger.entry_id(EntryKind.CHARGE, ATT, 1))
     swapped = (charge.counter_account, charge.account)
     again_rev = replace(reversal, entry=ledger.entry_id(EntryKind.REVERSAL, grant.entry, 1))
@@ -268,13 +269,7 @@ def planted() -> dict[str, list[Entry]]:
         "refunded too much": [*books, refund, ledger.refund(charge, 1, n=1, **WHO)],
         "refunded to another": [*books, replace(refund, counter_account="alloc:alc_other")],
         "refunded out of nothing": [*books, replace(refund, cause="att_never")],
-        "charged twice": [
-            grant,
-            hold,
-            replace(charge, amount_ms=20_000),
-            again_cha,
-            replace(release, amount_ms=20_000),
-        ],
+        "charged twice": [grant, hold, most, again_cha, replace(release, amount_ms=20_000)],
         "reversal of nothing": [*books, replace(reversal, cause="ent_never")],
         "reversal of a charge": [
             *books,
