@@ -267,15 +267,8 @@ def start(
         running = find(home)
         fresh = running is None
         if running is None:
-            options = {
-                "labs": labs,
-                "seed": seed,
-                "time_scale": time_scale,
-                "runtime": runtime,
-                "forgetful": list(forgetful),
-                "lines": {lab.name: free_port() for lab in folders.demo_labs(labs) if lab.driver == "line"},
-                "ports": _blocks(home, folders.demo_labs(labs)),
-            }
+            asked = {"labs": labs, "seed": seed, "time_scale": time_scale, "runtime": runtime}
+            options = {**asked, "forgetful": list(forgetful), **_places(home, labs)}
             running = Running(home, f"http://127.0.0.1:{_port(Layout(home))}", options)
         else:
             note(f"already up at {running.url}")
@@ -286,6 +279,15 @@ def start(
                 running.stop()
             raise
         return running
+
+
+def _places(home: Path, labs: int) -> dict[str, Any]:
+    """Where the demo labs' instruments and clusters listen."""
+    found = folders.demo_labs(labs)
+    return {
+        "lines": {lab.name: free_port() for lab in found if lab.driver == "line"},
+        "ports": _blocks(home, found),
+    }
 
 
 def find(home: Path) -> Running | None:

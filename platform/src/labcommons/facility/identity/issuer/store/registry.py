@@ -104,13 +104,7 @@ class Registry:
                 code="bad_client",
                 remedy="give `jwks` for a program that speaks for itself, `redirect_uris` for one that logs people in",
             )
-        if not client_id or not client_id.isascii() or not client_id.isprintable() or " " in client_id:
-            raise InvalidInput(
-                f"{client_id[:80]!r} cannot name a client",
-                code="bad_client",
-                field="/client_id",
-                remedy="take letters, digits, - and _",
-            )
+        _check_client_id(client_id)
         client = Client(client_id, jwks, tuple(redirect_uris), tuple(post_logout_redirect_uris))
         with self._db.transaction() as db:
             db.execute(
@@ -150,6 +144,16 @@ class Registry:
         """Forget a client and its sessions; nothing if there is none."""
         with self._db.transaction() as db:
             db.execute("DELETE FROM clients WHERE client_id = ?", (client_id,))
+
+
+def _check_client_id(client_id: str) -> None:
+    if not client_id or not client_id.isascii() or not client_id.isprintable() or " " in client_id:
+        raise InvalidInput(
+            f"{client_id[:80]!r} cannot name a client",
+            code="bad_client",
+            field="/client_id",
+            remedy="take letters, digits, - and _",
+        )
 
 
 def check_jwks(jwks: Mapping[str, Any]) -> None:
