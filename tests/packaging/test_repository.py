@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from support.tree import REPO, ROOTS, tracked_files
 
-FILE_LINES, FUNCTION_LINES, FOLDER_FILES = 550, 50, 15
+FILE_LINES, FUNCTION_LINES, FOLDER_FILES = 500, 40, 15
 PORTIONS = {
     "nodes": {"core", "protocols", "federation", "node"},
     "scheduler": {"scheduler"},
@@ -32,7 +32,7 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 def sources() -> list[Path]:
     # A migration, once released, is a record and stays as it was written.
-    found = [path for root in ROOTS for path in sorted(root.rglob("*.py"))]
+    found = [path for root in (*ROOTS, REPO / "tests", REPO / "benchmarks") for path in sorted(root.rglob("*.py"))]
     return [path for path in found if "migrations" not in path.parts]
 
 
@@ -116,7 +116,7 @@ def test_no_registry_address_and_no_machine_path_in_any_tracked_file() -> None:
     registry = re.compile(
         r"https?://\S*(pypi|pythonhosted|npmjs|crates|maven|proxy\.golang|(deb|ftp|security)\.debian)", re.IGNORECASE
     )
-    machine = re.compile(r"(?<![\w.}])/(work|root|farm|opt/wheels)/")
+    machine = re.compile(r"(?<![\w.}])/(home|root|Users|mnt)/")
     found = [
         f"{path}:{number}: {line.strip()[:100]}"
         for path, text in texts()
@@ -144,9 +144,10 @@ def test_no_function_is_too_long() -> None:
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                # Signature and docstring do not count: what they say is for the reader.
-                body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
-                lines = (body[-1].end_lineno or 0) - body[0].lineno + 1
+                # The docstring does not count: what it says is for the reader.
+                words = node.body[0] if ast.get_docstring(node) else None
+                spoken = (words.end_lineno or 0) - words.lineno + 1 if words is not None else 0
+                lines = (node.end_lineno or 0) - node.lineno + 1 - spoken
                 if lines > FUNCTION_LINES:
                     long[f"{path.relative_to(REPO)}:{node.lineno} {node.name}"] = lines
     assert not long
