@@ -23,6 +23,7 @@ from labcommons.federation.chain import GENESIS, first_break
 from labcommons.federation.wire import ENTRY_BYTES, Entry, EntryKind
 from labcommons.node.journal import (
     Draft,
+    DraftRefused,
     EntryTooLarge,
     IllegalEntry,
     Journal,
@@ -57,7 +58,7 @@ def received(attempt: str, fence: int = 1, name: str = "ses_1") -> Draft:
     return Draft(EntryKind.RECEIVED, attempt, grant=grant(attempt=attempt, fence=fence, session=name))
 
 
-def written(outcomes: list[Entry | IllegalEntry | EntryTooLarge]) -> list[Entry]:
+def written(outcomes: list[Entry | IllegalEntry | DraftRefused]) -> list[Entry]:
     for outcome in outcomes:
         if not isinstance(outcome, Entry):
             raise outcome
@@ -199,6 +200,10 @@ def test_what_is_no_journal_is_told(tmp_path: Path) -> None:
         Journal(tmp_path / "text.sqlite", now)
 
 
+def _faulty(*_: object) -> object:
+    raise ArithmeticError("nobody foresaw this")
+
+
 class TestWriter:
     async def test_what_comes_together_is_committed_together(self, tmp_path: Path) -> None:
         journal = Journal.create(tmp_path / "journal.sqlite", now, JOURNAL)
@@ -225,6 +230,32 @@ class TestWriter:
             await wrong
         assert (await last).seq == 3
         await writer.flushed()
+        await writer.close()
+
+    @pytest.mark.parametrize("text", ["\ud800", {1: "a key that is no text"}, 1.5, {"deep": [{"\udfff": 1}]}])
+    async def test_what_is_no_json_is_refused_alone_and_the_thread_lives_on(self, tmp_path: Path, text: object) -> None:
+        writer = JournalWriter(Journal.create(tmp_path / "journal.sqlite", now, JOURNAL))
+        await writer.append(session())
+        wrong = writer.submit(Draft(EntryKind.TOMBSTONE, "att_1", {"reason": "hardware", "text": text}))
+        beside = writer.submit(received("att_2"))
+        async with asyncio.timeout(5):
+            with pytest.raises(DraftRefused, match="TOMBSTONE of att_1"):
+                await wrong
+            assert (await beside).seq == 2
+            assert (await writer.append(Draft(EntryKind.INTENT, "att_2"))).seq == 3
+        assert writer.broken is None
+        await writer.close()
+
+    async def test_a_fault_that_nobody_foresaw_is_told_and_the_thread_lives_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        writer = JournalWriter(Journal.create(tmp_path / "journal.sqlite", now, JOURNAL))
+        with monkeypatch.context() as patched:
+            patched.setattr(writer.journal, "append", _faulty)
+            async with asyncio.timeout(5):
+                with pytest.raises(JournalUnavailable, match="ArithmeticError"):
+                    await writer.append(session())
+        assert (await writer.append(session())).seq == 1
         await writer.close()
 
     async def test_a_commit_that_fails_writes_nothing_and_says_so(self, tmp_path: Path) -> None:

@@ -76,6 +76,36 @@ def test_garbage_fails_and_is_kept_as_it_came(tmp_path: Path, outputs: Any) -> N
     assert [ref.name for ref in detail.objects] == ["outputs-as-received.json"]
 
 
+BAD = "\ud800"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        status(outputs={"note": BAD}),
+        status(outputs={BAD: FORCE}),
+        status(outputs={"n": {"int": 10**20}}),
+        status(files=5),
+        status(files=[{**_file(), "name": BAD, "media_type": BAD}]),
+        status(files=[{**_file(), "name": ["x"], "base64": 7}, {"name": "no bytes"}, "text"]),
+        status(calibration=BAD * 3000),
+        Status("failed", error={"code": BAD, "message": BAD}),
+        Status("failed", error={"code": ["x"], "message": {"y": 1}}, result={"outputs": {"force": FORCE}}),
+        Status("done", result={"outputs": {}}, flags=(BAD, "")),
+    ],
+)
+def test_whatever_an_instrument_says_becomes_an_entry(tmp_path: Path, given: Status) -> None:
+    detail = keep(judge_result(given, ended_by="", used_ms=3), ObjectFolder(tmp_path))
+    assert len(canonical(detail.model_dump(mode="json"))) < ENTRY_BYTES
+    assert detail.used_ms == 3
+
+
+def test_files_that_are_none_are_a_flag(tmp_path: Path) -> None:
+    for files in (5, "text", [5], [{"name": "x"}], [{"name": "x", "base64": "abc"}]):
+        detail = keep(judge_result(status(files=files), ended_by="", used_ms=1), ObjectFolder(tmp_path))
+        assert (detail.outcome, detail.flags, detail.objects) == ("done", ["missing_file"], [])
+
+
 def test_large_outputs_become_an_object(tmp_path: Path) -> None:
     trace = {"array": {"unit": "V", "values": [f"{n}.000001" for n in range(30_000)]}}
     detail = keep(judge_result(status(outputs={"trace": trace}), ended_by="", used_ms=1), ObjectFolder(tmp_path))

@@ -47,17 +47,33 @@ class Judged:
 
 def judge_result(status: Status, *, ended_by: str, used_ms: int | None) -> Judged:
     """What a terminal ``status`` is worth. ``ended_by``: a key of ``ENDINGS``, or empty; ``used_ms``: wall time."""
+    try:
+        return _judged(status, ended_by, used_ms)
+    except Exception as error:
+        # Whatever an instrument says, its run ended and is told: an agent that falls over it would do so at each start.
+        text = f"the result has no form that can be read: {type(error).__name__}"
+        detail = ResultDetail(
+            outcome="failed", error=WireError(code="garbage", message=text), used_ms=used_ms, flags=["garbage"]
+        )
+        return Judged(detail, (_json("result-as-received.json", status.result),))
+
+
+def _judged(status: Status, ended_by: str, used_ms: int | None) -> Judged:
     result = status.result if isinstance(status.result, Mapping) else {}
-    flags = [flag[:64] for flag in status.flags][:16]
+    flags = [_text(flag, 64) for flag in status.flags if flag][:16]
     outputs, bad = _outputs(result.get("outputs"))
-    attachments = [_attached(entry) for entry in result.get("files") or () if isinstance(entry, Mapping)][:_MAX_FILES]
+    files = result.get("files") or []
+    listed = [entry for entry in files if isinstance(entry, Mapping)] if isinstance(files, list) else []
+    if not isinstance(files, list) or len(listed) < len(files):
+        flags.append("missing_file")
+    attachments = [_attached(entry) for entry in listed][:_MAX_FILES]
     error = _error(status)
     outcome: Literal["done", "failed", "stopped"] = "done"
     if status.phase in ("failed", "stopped"):
         outcome = "failed" if status.phase == "failed" or ended_by in ENDINGS else "stopped"
         error = ENDINGS.get(ended_by, error)
     elif bad:
-        outcome, error = "failed", WireError(code="garbage", message=bad[:2000])
+        outcome, error = "failed", WireError(code="garbage", message=_text(bad, 2000))
     elif status.result is None:
         outcome = "failed"
         error = WireError(code="lost", message="it ran to its end, and its result is no longer to be had")
@@ -74,7 +90,7 @@ def judge_result(status: Status, *, ended_by: str, used_ms: int | None) -> Judge
         outputs=outputs,
         error=error,
         used_ms=used_ms,
-        calibration=calibration if isinstance(calibration, str) else None,
+        calibration=_text(calibration, 1000) if isinstance(calibration, str) else None,
         flags=flags,
     )
     return Judged(detail, tuple(attachments))
@@ -94,8 +110,8 @@ def keep(judged: Judged, objects: ObjectFolder) -> ResultDetail:
             continue
         refs.append(
             ObjectRef(
-                name=attachment.name[:200] or "file",
-                media_type=attachment.media_type[:200] or "application/octet-stream",
+                name=_text(attachment.name, 200) or "file",
+                media_type=_text(attachment.media_type, 200) or "application/octet-stream",
                 bytes=size,
                 sha256=sha256,
             )
@@ -110,7 +126,8 @@ class _Gone(Exception):
 def _read(blocks: Iterable[bytes]) -> Iterable[bytes]:
     try:
         yield from blocks
-    except OSError as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        # Not only a file that is gone: an entry without bytes, or with bytes that are no base64.
         raise _Gone(str(error)) from error
 
 
@@ -123,9 +140,13 @@ def _outputs(given: Any) -> tuple[dict[str, Any], str]:
     good, bad = {}, []
     for name, value in given.items():
         try:
-            good[str(name)] = value_to_json(value_from_json(value, f"/outputs/{name}"))
+            kept = value_to_json(value_from_json(value, f"/outputs/{name}"))
+            # A value can be one and yet have no canonical form: an integer past 53 bits, a lone surrogate.
+            canonical({name: kept})
         except InvalidInput as error:
             bad.append(f"{name}: {error.detail}")
+        else:
+            good[name] = kept
     return good, "; ".join(bad)
 
 
@@ -133,13 +154,19 @@ def _error(status: Status) -> WireError | None:
     if status.error is None:
         return None if status.phase != "failed" else WireError(code="hardware", message="it failed and did not say why")
     return WireError(
-        code=str(status.error.get("code") or "hardware")[:64], message=str(status.error.get("message") or "")[:2000]
+        code=_text(str(status.error.get("code") or ""), 64) or "hardware",
+        message=_text(str(status.error.get("message") or ""), 2000),
     )
 
 
 def _attached(entry: Mapping[str, Any]) -> Attachment:
     media_type = str(entry.get("media_type") or "application/octet-stream")
     return Attachment(str(entry.get("name") or "file"), media_type, read_file(entry))
+
+
+def _text(text: str, limit: int) -> str:
+    """At most ``limit`` bytes of ``text`` as a journal can keep it: lone surrogates become question marks."""
+    return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 
 def _json(name: str, value: Any) -> Attachment:

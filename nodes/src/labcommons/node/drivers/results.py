@@ -125,8 +125,12 @@ def _below(shared: Path | None, path: Any) -> Path | None:
     """The path inside the shared folder; None where it would lead out of it."""
     if shared is None or not isinstance(path, str):
         return None
-    root = shared.resolve()
-    full = (root / path).resolve()
+    try:
+        root = shared.resolve()
+        full = (root / path).resolve()
+    except (OSError, ValueError):
+        # A name that no file can have: a zero byte, a lone surrogate.
+        return None
     return full if full.is_relative_to(root) else None
 
 

@@ -6,6 +6,7 @@ the event loop: drafts that come together are committed together.
 
 from labcommons.node.journal.store import (
     Draft,
+    DraftRefused,
     EntryTooLarge,
     IllegalEntry,
     Journal,
@@ -18,6 +19,7 @@ from labcommons.node.journal.writer import JournalUnavailable, JournalWriter
 
 __all__ = [
     "Draft",
+    "DraftRefused",
     "EntryTooLarge",
     "IllegalEntry",
     "Journal",

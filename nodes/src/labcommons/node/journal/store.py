@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from labcommons.core.errors import LabCommonsError
 from labcommons.core.ids import JournalId
 from labcommons.core.times import to_text
 from labcommons.federation.chain import GENESIS, entry_hash, first_break
@@ -23,6 +24,7 @@ from labcommons.protocols.canonical import canonical, digest
 
 __all__ = [
     "Draft",
+    "DraftRefused",
     "EntryTooLarge",
     "IllegalEntry",
     "Journal",
@@ -77,7 +79,11 @@ class IllegalEntry(JournalError):
         self.wanted = wanted
 
 
-class EntryTooLarge(JournalError):
+class DraftRefused(JournalError):
+    """What the draft holds has no form that the journal can keep, at this try or any other."""
+
+
+class EntryTooLarge(DraftRefused):
     """The entry passes 256 KiB: its weight belongs into an object."""
 
 
@@ -270,7 +276,7 @@ class Journal(JournalReader):
 
     def append(
         self, drafts: Sequence[Draft], acknowledged: Position | None = None
-    ) -> list[Entry | IllegalEntry | EntryTooLarge]:
+    ) -> list[Entry | IllegalEntry | DraftRefused]:
         """Write ``drafts`` in one synced commit; each is taken or refused on its own, in order.
 
         Returns for each its entry, or why it was refused. Raises ``sqlite3.Error`` when the commit failed: then
@@ -279,12 +285,16 @@ class Journal(JournalReader):
         tail, session = self._tail, self._session
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            done: list[Entry | IllegalEntry | EntryTooLarge] = []
+            done: list[Entry | IllegalEntry | DraftRefused] = []
             for draft in drafts:
                 try:
                     done.append(self._write(draft))
-                except (IllegalEntry, EntryTooLarge) as refusal:
+                except (IllegalEntry, DraftRefused) as refusal:
                     done.append(refusal)
+                except (LabCommonsError, ValueError, TypeError, KeyError) as error:
+                    # The others of this commit, and the thread that writes, are not to suffer for one that is no JSON.
+                    what = f"{draft.kind} of {draft.attempt}: {type(error).__name__}: {error}"
+                    done.append(DraftRefused(ascii(what)[1:500]))
             if acknowledged is not None:
                 self.remember_acknowledged(acknowledged)
             self._db.execute("COMMIT")
@@ -327,6 +337,8 @@ class Journal(JournalReader):
         return entry.model_copy(update={"hash": entry_hash(self.id, entry)})
 
     def _insert(self, entry: Entry, grant: Grant | None) -> None:
+        # Both texts are made before the first row: what cannot be written down leaves no half of itself.
+        document = None if grant is None else grant.model_dump_json()
         columns = entry.model_dump(include={"seq", "at", "attempt", "session", "previous", "hash"})
         columns |= {"kind": entry.kind.value, "detail": canonical(entry.detail).decode()}
         self._db.execute(
@@ -337,7 +349,7 @@ class Journal(JournalReader):
         if grant is not None:
             self._db.execute(
                 "INSERT INTO grants VALUES (?, ?, ?, ?, ?)",
-                (grant.attempt, grant.instrument, grant.epoch, grant.fence, grant.model_dump_json()),
+                (grant.attempt, grant.instrument, grant.epoch, grant.fence, document),
             )
 
     def _check(self, draft: Draft, attempt: str) -> None:

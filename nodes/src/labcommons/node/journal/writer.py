@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ class JournalWriter:
         self._thread.start()
 
     def submit(self, draft: Draft) -> asyncio.Future[Entry]:
-        """Queue a draft. The future gives its durable entry, or raises ``IllegalEntry``, ``EntryTooLarge`` or
+        """Queue a draft. The future gives its durable entry, or raises ``IllegalEntry``, ``DraftRefused`` or
         ``JournalUnavailable``; a refusal that nobody awaits is no error."""
         future: asyncio.Future[Entry] = self._loop.create_future()
         # Asked for once here, so that a future which is dropped does not warn when it is collected.
@@ -102,7 +101,8 @@ class JournalWriter:
         try:
             done = list(self.journal.append([order.draft for order in orders], acknowledged))
             self.broken = None
-        except sqlite3.Error as error:
+        except Exception as error:
+            # Not of sqlite3 alone: a thread that ended here would leave every later draft waiting, and nobody told.
             self.broken = f"{type(error).__name__}: {error}"
             done = [JournalUnavailable(f"the journal could not be written: {self.broken}") for _ in orders]
         try:

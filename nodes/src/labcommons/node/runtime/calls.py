@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from labcommons.node.drivers.contract import (
@@ -10,12 +10,13 @@ from labcommons.node.drivers.contract import (
     Description,
     Health,
     InstrumentLost,
+    InstrumentRefused,
     Json,
     Status,
     StopMode,
 )
 
-__all__ = ["LANES", "Call", "HostedInstrument"]
+__all__ = ["LANES", "Call", "HostedInstrument", "tidy"]
 
 Call = Callable[..., Awaitable[Json]]
 """``await call(word, *arguments)`` -> the host's plain answer."""
@@ -35,13 +36,36 @@ LANES = {
 }
 
 
+def tidy(value: Any) -> Any:
+    """``value`` with each lone surrogate of its texts replaced: JSON can carry one (``"\\ud800"``), UTF-8 cannot."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(value, Mapping):
+        return {tidy(key): tidy(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [tidy(inner) for inner in value]
+    return value
+
+
 class HostedInstrument:
     """An ``Instrument`` whose host answers through ``call``; ``on_close`` lets go of it."""
 
     def __init__(self, name: str, call: Call, on_close: Callable[[], Awaitable[None]]) -> None:
         self.name = name
-        self._call = call
+        self._cross = call
         self._on_close = on_close
+
+    async def _call(self, word: str, *arguments: Any) -> Json:
+        """One word over the border. What an instrument says in text passes here, once, and is fit for a journal."""
+        try:
+            answer: Json = tidy(await self._cross(word, *arguments))
+            return answer
+        except InstrumentRefused as error:
+            raise InstrumentRefused(tidy(error.code), tidy(error.message), error.retryable) from error
+        except InstrumentLost as error:
+            raise InstrumentLost(tidy(error.reason), error.sent) from error
+        except RecursionError as error:
+            raise InstrumentLost(f"{word}: the answer makes no sense: it is nested too deeply") from error
 
     async def _status(self, word: str, *arguments: Any) -> Status:
         answer = await self._call(word, *arguments)
