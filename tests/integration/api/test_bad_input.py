@@ -47,14 +47,14 @@ CASES = {
         {"r": {"value": "2.1", "unit": "smoot"}},
         "unknown_unit",
         "/experiments/0/arguments/r/unit",
-        "mm",
+        '"unit": "mm"',
         {"r": {"value": "2.1", "unit": "mm"}},
     ),
     "bare number": Case(
         {"theta": 40},
         "bare_number",
         "/experiments/0/arguments/theta",
-        "unit",
+        '"unit": "deg"',
         {"theta": {"value": "40", "unit": "deg"}},
     ),
 }
@@ -63,6 +63,12 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 async def test_an_argument_that_is_wrong(open_house: House, name: str) -> None:
     case = CASES[name]
+    compiled = await open_house.call(
+        "POST", "/v1/protocols/compile", "rae", json=open_house.submission(arguments=case.wrong)
+    )
+    [reason] = compiled.json()["items"][0]["reasons"]
+    limits = {"theta": "0 to 200 deg", "r": "1.5 to 2.5 mm"}
+    assert (reason["step"], reason["limit"]) == ("compress", limits[next(iter(case.wrong))])
     await refused_and_mended(
         open_house,
         open_house.submission(arguments=case.wrong),
@@ -142,21 +148,35 @@ async def store(house: House, protocol: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "word", "field"),
+    ("wrong", "word", "field", "remedy"),
     [
-        ({"roles": {"press": {"capability": "compression.tset@1"}}}, "unknown_capability", "/roles/press/capability"),
-        ({"steps": [document()["steps"][0] | {"after": ["two"]}, document()["steps"][1]]}, "cycle", "/steps/"),
-        ({"titel": "Misspelt"}, "unknown_field", "/titel"),
-        ({"protocol": 2}, "bad_word", "/protocol"),
-        ({"roles": {}}, "invalid_input", "/roles"),
+        (
+            {"roles": {"press": {"capability": "compression.tset@1"}}},
+            "unknown_capability",
+            "/roles/press/capability",
+            "compression.test@1",
+        ),
+        (
+            {"steps": [document()["steps"][0] | {"after": ["two"]}, document()["steps"][1]]},
+            "cycle",
+            "/steps/0/after",
+            "take one of these out of the other's after",
+        ),
+        ({"titel": "Misspelt"}, "unknown_field", "/titel", "leave this field out"),
+        ({"protocol": 2}, "bad_word", "/protocol", "write one of 1"),
+        ({"roles": {}}, "invalid_input", "/roles", "at least 1 entries"),
     ],
 )
-async def test_a_document_that_is_wrong(open_house: House, wrong: dict[str, Any], word: str, field: str) -> None:
+async def test_a_document_that_is_wrong(
+    open_house: House, wrong: dict[str, Any], word: str, field: str, remedy: str
+) -> None:
     before = open_house.counts()
     answer = await open_house.call("POST", "/v1/protocols", "rae", json=document(**wrong))
     found = problem(answer, 422, word)
-    assert found["field"].startswith(field)
+    assert found["field"] == field
+    assert remedy in found["remedy"]
     assert open_house.counts() == before
+    # The sound document is each wrong one after its remedy.
     name = await store(open_house, document())
     body = open_house.submission(protocol=name)
     taken = await open_house.call("POST", "/v1/experiments", "rae", json=body)
@@ -177,13 +197,23 @@ async def test_a_document_is_kept_by_its_hash_and_its_name_means_the_newest(open
 
 
 async def test_a_profile_that_goes_back_in_time(open_house: House) -> None:
-    points = [{"t_ms": 0, "value": "25"}, {"t_ms": 5_000, "value": "30"}, {"t_ms": 4_000, "value": "35"}]
-    backwards = {"profile": {"unit": "Cel", "points": points, "interpolation": "linear"}}
-    body = open_house.submission(arguments={"theta": backwards})
+    warm = document()["parameters"] | {"warm": {"kind": "profile", "unit": "Cel", "min": "15", "max": "60"}}
+    name = await store(open_house, document(parameters=warm))
+
+    def body(*times: int) -> dict[str, Any]:
+        points = [{"t_ms": t_ms, "value": str(25 + n)} for n, t_ms in enumerate(times)]
+        ramp = {"profile": {"unit": "Cel", "points": points, "interpolation": "linear"}}
+        return open_house.submission(protocol=name, arguments={"warm": ramp})
+
     before = open_house.counts()
-    found = problem(await open_house.call("POST", "/v1/experiments", "rae", json=body), 422, "profile_backwards")
-    assert found["field"].startswith("/experiments/0/arguments/theta")
+    wrong = await open_house.call("POST", "/v1/experiments", "rae", json=body(0, 5_000, 4_000))
+    found = problem(wrong, 422, "profile_backwards")
+    assert found["field"] == "/experiments/0/arguments/warm/profile/points/2/t_ms"
+    assert "5000" in found["remedy"]
+    assert found["reasons"][0]["limit"] == "15 to 60 Cel"
     assert open_house.counts() == before
+    right = await open_house.call("POST", "/v1/experiments", "rae", json=body(0, 5_000, 5_001))
+    assert right.status_code == 201, right.text
 
 
 async def test_more_time_than_the_project_has(open_house: House) -> None:
@@ -232,7 +262,36 @@ async def test_five_megabytes_of_json(open_house: House) -> None:
 async def test_a_thousand_and_one(open_house: House) -> None:
     wrong = open_house.submission(experiments=[{"arguments": {}}] * 1_001)
     found = problem(await open_house.call("POST", "/v1/experiments", "rae", json=wrong), 422, "invalid_input")
-    assert found["field"] == "/experiments"
+    assert (found["field"], found["remedy"]) == ("/experiments", "give at most 1000 entries")
+
+
+async def test_no_experiment_at_all(open_house: House) -> None:
+    await refused_and_mended(
+        open_house,
+        open_house.submission(experiments=[]),
+        ("invalid_input", "/experiments", "give at least 1 entries"),
+        open_house.submission(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "remedy"),
+    [
+        ({"exp": 1_700_000_000, "iat": 1_699_999_000}, "token_expired", "log in again"),
+        ({"aud": None}, "audience_missing", "put 'labcommons' into `aud`"),
+    ],
+)
+async def test_a_submission_with_a_token_that_is_not_believed(
+    open_house: House, changes: dict[str, Any], word: str, remedy: str
+) -> None:
+    before = open_house.counts()
+    headers = {"Authorization": f"Bearer {open_house.token('rae', **changes)}"}
+    answer = await open_house.call("POST", "/v1/experiments", None, json=open_house.submission(), headers=headers)
+    assert remedy in problem(answer, 401, word)["remedy"]
+    assert open_house.counts() == before
+    # A token as a new login gives it, for the audience that is asked for.
+    taken = await open_house.call("POST", "/v1/experiments", "rae", json=open_house.submission())
+    assert taken.status_code == 201, taken.text
 
 
 async def test_the_same_key_with_another_payload(open_house: House) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol as Shape
 
 from labcommons.core.errors import InvalidInput, LabCommonsError
@@ -16,6 +16,7 @@ from labcommons.protocols.documents import Argument, OutputRef, ParameterRef, Pr
 from labcommons.protocols.durations import evaluate_duration, numbers_of
 from labcommons.protocols.manifests import ManifestAction
 from labcommons.protocols.plans import Candidate, PlannedStep, Reason
+from labcommons.protocols.specs import ParameterSpec
 
 __all__ = ["Bound", "bind", "convert", "duration", "narrow", "read_arguments", "resolve_arguments"]
 
@@ -71,7 +72,7 @@ def read_arguments(protocol: Protocol, arguments: Mapping[str, object]) -> tuple
             protocol.parameters[name].check(value, here)
             values[name] = value
         except LabCommonsError as error:
-            reasons.append(Reason.of(error))
+            reasons.append(_parameter_reason(protocol, name, here, error))
     for name, spec in protocol.parameters.items():
         if name not in arguments and spec.default is not None:
             values[name] = spec.default
@@ -82,8 +83,25 @@ def read_arguments(protocol: Protocol, arguments: Mapping[str, object]) -> tuple
                 field=f"/arguments/{name}",
                 remedy=f"add {name}: {spec.example()}",
             )
-            reasons.append(Reason.of(missing))
+            reasons.append(_parameter_reason(protocol, name, missing.field, missing))
     return values, reasons
+
+
+def _parameter_reason(protocol: Protocol, name: str, here: str, error: LabCommonsError) -> Reason:
+    """What is wrong with an argument, with the first step that uses it and what its parameter allows."""
+    spec = protocol.parameters.get(name)
+    if spec is None:
+        return Reason.of(error)
+    if error.word == "unknown_unit" or (error.word == "bare_number" and error.field == here):
+        # The general remedy does not know what the parameter measures.
+        error.remedy = f"write it in the form {spec.example()}"
+    uses = (step.id for step in protocol.steps if ParameterRef(name=name) in step.arguments.values())
+    return _allowed(Reason.of(error, step=next(uses, None)), spec)
+
+
+def _allowed(reason: Reason, spec: ParameterSpec) -> Reason:
+    """The reason with what ``spec`` allows as its limit, where the error itself names none."""
+    return reason if reason.limit is not None else replace(reason, limit=spec.allowed())
 
 
 def bind(
@@ -112,7 +130,7 @@ def bind(
             try:
                 action.parameters[name].check(value, fields[name])
             except LabCommonsError as error:
-                reasons.append(Reason.of(error, step=step.id))
+                reasons.append(_allowed(Reason.of(error, step=step.id), action.parameters[name]))
     return bound, reasons
 
 
@@ -151,7 +169,7 @@ def narrow(
             spec.check(value, (fields or {}).get(name, f"/arguments/{name}"))
         except LabCommonsError as error:
             error.detail = f"{candidate.name} in {candidate.lab_name}: {error.detail}"
-            reasons.append(Reason.of(error, step=step.id, instrument=str(candidate.instrument)))
+            reasons.append(_allowed(Reason.of(error, step=step.id, instrument=str(candidate.instrument)), spec))
     if not reasons:
         try:
             duration(candidate, step, arguments)

@@ -39,6 +39,15 @@ _WORDS = {
     "string_pattern_mismatch": ("bad_name", "write it in the form that the pattern shows"),
     "json_invalid": ("bad_json", "send well-formed JSON"),
 }
+#: What pydantic's findings about sizes and ranges name in their context.
+_BOUNDS = {
+    "min_length": "at least",
+    "max_length": "at most",
+    "ge": "at least",
+    "gt": "more than",
+    "le": "at most",
+    "lt": "less than",
+}
 
 
 def pointer(parts: Iterable[object]) -> str:
@@ -77,6 +86,10 @@ def from_finding(found: Mapping[str, Any], prefix: str = "", others: int = 0) ->
         remedy = f"write one of {context['expected']}"
     elif found["type"] == "string_pattern_mismatch":
         remedy = f"write it in the form {context['pattern']}"
+    elif bounds := [f"{words} {context[key]}" for key, words in _BOUNDS.items() if context.get(key) is not None]:
+        counted = " entries" if found["type"] in ("too_short", "too_long") else ""
+        counted = " characters" if found["type"] in ("string_too_short", "string_too_long") else counted
+        remedy = f"give {' and '.join(bounds)}{counted}"
     detail = str(found["msg"])
     if found["type"] in ("extra_forbidden", "missing"):
         last = str(found["loc"][-1])[:60]

@@ -149,6 +149,13 @@ class ParameterSpec(Form):
             return f"at least {low}{unit}"
         return f"at most {high}{unit}" if high is not None else "any value"
 
+    def allowed(self) -> str:
+        """What is asked for, in words: the limits, or the kind and unit where there are none."""
+        limits = self.range_text()
+        if limits != "any value":
+            return limits
+        return self.kind if self.unit is None else f"{self.kind} in {self.unit}"
+
     def example(self) -> str:
         """A value of this kind, as JSON, for remedies."""
         number = decimal_text(self.min if self.min is not None else self.max if self.max is not None else Decimal(1))
