@@ -40,7 +40,7 @@ R, I, S, D, U = (  # noqa: E741 - the letters of the journal
 )
 T, B, X = EntryKind.TOMBSTONE, EntryKind.BARRED, EntryKind.UNKNOWN
 ATTEMPT_KINDS = (R, I, S, D, U, T, B, X)
-STANDING = Standing("ses_1", "jnl_1", 3, frozenset({4, 5}), (3, 10))
+STANDING = Standing("ses_1", 3, frozenset({4, 5}), (3, 10))
 
 
 def grant(**over: Any) -> Grant:
@@ -120,10 +120,10 @@ class TestJournalOfAnAttempt:
 
 class TestGrants:
     def test_a_good_one_is_taken(self) -> None:
-        assert judge(grant(), False, STANDING) == Take()
+        assert judge(grant(), False, "jnl_1", STANDING) == Take()
 
     def test_a_known_id_changes_nothing_whatever_else_it_says(self) -> None:
-        assert judge(grant(session="other", journal="other"), True, STANDING) == Known()
+        assert judge(grant(session="other", journal="other"), True, "jnl_1", STANDING) == Known()
 
     @pytest.mark.parametrize(
         ("over", "kind", "reason"),
@@ -141,19 +141,24 @@ class TestGrants:
     def test_each_name_that_is_not_the_present_one_closes_it(
         self, over: dict[str, Any], kind: EntryKind, reason: str
     ) -> None:
-        found = judge(grant(**over), False, STANDING)
+        found = judge(grant(**over), False, "jnl_1", STANDING)
         assert isinstance(found, Close)
         assert (found.kind, found.reason) == (kind, reason)
         assert legal((), found.kind)
 
     def test_the_fence_is_a_pair(self) -> None:
-        standing = Standing("ses_1", "jnl_1", 3, frozenset({4}), (2, 99))
-        assert judge(grant(fence=1), False, standing) == Take()
+        standing = Standing("ses_1", 3, frozenset({4}), (2, 99))
+        assert judge(grant(fence=1), False, "jnl_1", standing) == Take()
 
     def test_an_instrument_that_is_not_there(self) -> None:
-        found = judge(grant(), False, None)
+        found = judge(grant(), False, "jnl_1", None)
         assert isinstance(found, Close)
         assert found.reason == "bad_request"
+
+    def test_of_another_journal_nothing_is_said_whether_the_instrument_is_there_or_not(self) -> None:
+        found = judge(grant(journal="jnl_0"), False, "jnl_1", None)
+        assert isinstance(found, Close)
+        assert (found.kind, found.reason) == (B, "other_journal")
 
     def test_reasons_come_from_the_closed_list(self) -> None:
         with pytest.raises(ValueError, match="closed list"):

@@ -113,20 +113,20 @@ class Standing:
     """
 
     session: str
-    journal: str
     epoch: int
     tokens: frozenset[int]
     fence: tuple[int, int]
 
 
-def judge(grant: Grant, known: bool, standing: Standing | None) -> Take | Known | Close:
-    """Rule 4. ``standing`` is ``None`` for an instrument that this node does not have."""
+def judge(grant: Grant, known: bool, journal: str, standing: Standing | None) -> Take | Known | Close:
+    """Rule 4. ``journal``: the present one; ``standing`` is ``None`` for an instrument that this node does not have."""
     if known:
         return Known()
+    if grant.journal != journal:
+        # Before anything else: of what another journal held, this one can say nothing, not even that it never started.
+        return Close(BARRED, "other_journal", f"granted to journal {grant.journal}, this one is {journal}")
     if standing is None:
         return Close(TOMBSTONE, "bad_request", f"this node has no instrument called {grant.instrument!r}")
-    if grant.journal != standing.journal:
-        return Close(BARRED, "other_journal", f"granted to journal {grant.journal}, this one is {standing.journal}")
     stale = _stale(grant, standing)
     return Close(TOMBSTONE, "stale_grant", stale) if stale else Take()
 

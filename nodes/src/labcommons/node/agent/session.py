@@ -264,9 +264,9 @@ class Session:
         bench = self.benches.get(grant.instrument)
         standing = None
         if bench is not None:
-            standing = Standing(self.session, self.books.journal.id, self._epoch, bench.tokens.out, bench.fence)
+            standing = Standing(self.session, self._epoch, bench.tokens.out, bench.fence)
         known = grant.attempt in self._pending or bool(self.reader.history(grant.attempt))
-        found = judge(grant, known, standing)
+        found = judge(grant, known, self.books.journal.id, standing)
         if isinstance(found, Known):
             return False
         if bench is None or isinstance(found, Close):
