@@ -229,13 +229,13 @@ class TestDoubt:
         for history, restarted in itertools.product(open_ones, (True, False)):
             words = questions(history, can_void, remembers)
             for status in _answers() if words else [None]:
-                found = verdict(history, status, remembers=remembers, restarted=restarted, last=True)
+                found = verdict(history, status, can_void=can_void, remembers=remembers, restarted=restarted, last=True)
                 assert not isinstance(found, AskNext)
                 if isinstance(found, Close):
                     assert legal(history, found.kind) or (found.kind is X and history[-1] is X)
                     if found.kind is T:
                         # Rule 8: not-run is proved by `voided`, or by never having meant to start.
-                        assert (status is not None and status.phase == "voided") or history[-1] is R
+                        assert (status is not None and status.phase == "voided") or (history[-1] is R and not can_void)
                         assert S not in history
                 else:
                     assert status is not None
@@ -248,28 +248,36 @@ class TestDoubt:
         assert questions((R,), False, True) == ()
 
     def test_never_seen_proves_nothing(self) -> None:
-        found = verdict((R, I), Status("never_seen"), remembers=True, restarted=False, last=True)
+        found = verdict((R, I), Status("never_seen"), can_void=False, remembers=True, restarted=False, last=True)
         assert isinstance(found, Close)
         assert (found.kind, found.reason) == (X, "link_lost")
 
     def test_what_forgets_is_unknown_after_a_restart_whatever_it_says_now(self) -> None:
         for phase in ("running", "done", "never_seen"):
-            found = verdict((R, I, S), Status(phase), remembers=False, restarted=True, last=True)
+            found = verdict((R, I, S), Status(phase), can_void=False, remembers=False, restarted=True, last=True)
             assert isinstance(found, Close)
             assert (found.kind, found.reason) == (X, "agent_died")
 
     def test_the_same_process_may_follow_it_on(self) -> None:
-        found = verdict((R, I, S), Status("running"), remembers=False, restarted=False, last=False)
+        found = verdict((R, I, S), Status("running"), can_void=False, remembers=False, restarted=False, last=False)
         assert found == Follow(Status("running"))
 
     def test_what_forgets_is_unknown_when_its_start_got_no_reply(self) -> None:
         for phase in ("running", "done", "never_seen"):
-            found = verdict((R, I), Status(phase), remembers=False, restarted=False, last=True)
+            found = verdict((R, I), Status(phase), can_void=False, remembers=False, restarted=False, last=True)
             assert isinstance(found, Close)
             assert (found.kind, found.reason) == (X, "link_lost")
 
+    def test_a_refused_void_proves_nothing(self) -> None:
+        found = verdict((R,), None, can_void=True, remembers=True, restarted=True, last=True)
+        assert isinstance(found, Close)
+        assert (found.kind, found.reason) == (X, "link_lost")
+        found = verdict((R,), None, can_void=False, remembers=True, restarted=True, last=True)
+        assert isinstance(found, Close)
+        assert (found.kind, found.reason) == (T, "restart")
+
     def test_voided_of_what_ran_is_a_contradiction(self) -> None:
-        found = verdict((R, I, S), Status("voided"), remembers=True, restarted=False, last=True)
+        found = verdict((R, I, S), Status("voided"), can_void=False, remembers=True, restarted=False, last=True)
         assert isinstance(found, Close)
         assert (found.kind, found.reason) == (X, "garbage")
 

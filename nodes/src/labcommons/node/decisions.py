@@ -213,7 +213,13 @@ def questions(history: Sequence[EntryKind], can_void: bool, remembers: bool) -> 
 
 
 def verdict(
-    history: Sequence[EntryKind], status: Status | None, *, remembers: bool, restarted: bool, last: bool
+    history: Sequence[EntryKind],
+    status: Status | None,
+    *,
+    can_void: bool,
+    remembers: bool,
+    restarted: bool,
+    last: bool,
 ) -> Follow | Close | AskNext:
     """What an answer proves. ``status`` is ``None`` where nothing could be asked at all or the word was refused.
 
@@ -221,7 +227,9 @@ def verdict(
     """
     phase = status.phase if status is not None else None
     started = STARTED in history
-    if history[-1] is RECEIVED and phase is None and last:
+    if history[-1] is RECEIVED and phase is None and not can_void:
+        # No byte went out: without `void`, INTENT would have to be acknowledged first. Where `void` exists the journal
+        # may have been rolled back unseen, and a `void` that was refused proves nothing.
         return Close(TOMBSTONE, "restart", "received, and the agent ended before it meant to start")
     if phase == "voided":
         if started:

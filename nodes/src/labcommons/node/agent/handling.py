@@ -383,6 +383,7 @@ class Handling:
             found = verdict(
                 run.history,
                 status,
+                can_void=about.can_void,
                 remembers=about.remembers_attempts,
                 restarted=restarted,
                 last=index >= len(words) - 1,
