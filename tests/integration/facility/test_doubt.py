@@ -186,3 +186,65 @@ def test_an_impossible_event_is_a_defect_and_tells_the_whole_story(
     assert grant.attempt in refused.value.detail
     assert "granted" in refused.value.detail
     assert books.attempt(grant.attempt).state == "GRANTED"
+
+
+# --- evidence of one journal about the attempts of another ------------------------------------------------------------
+
+
+def test_a_tombstone_of_a_new_journal_proves_nothing_of_the_lost_one(
+    books: Books, pia: Member, north: NodeDouble
+) -> None:
+    grant = granted(books, pia, north)
+    north.receive(grant)
+    north.write(EntryKind.INTENT, grant.attempt)
+    north.report()
+    north.lose_journal()
+    north.report()
+    pia.cancel(grant.experiment)
+    answer = north.next()
+    assert answer is not None
+    assert [stop.attempt for stop in answer.stops] == [grant.attempt]
+    north.write(EntryKind.TOMBSTONE, grant.attempt, reason="stopped", text="unknown here")
+    north.report()
+    attempt = books.attempt(grant.attempt)
+    assert (attempt.state, attempt.closed) == ("UNKNOWN", True)
+    with books.work.read() as uow:
+        assert uow.office.holds.one(step=attempt.step, state="OPEN") is not None
+
+
+def test_a_late_tombstone_of_another_journal_lifts_the_lock_out(books: Books, pia: Member, north: NodeDouble) -> None:
+    grant = granted(books, pia, north)
+    north.receive(grant)
+    north.report()
+    north.lose_journal()
+    north.report()
+    adjudicate(books, grant.attempt, Verdict.NOT_RUN)
+    assert lock(books, north) is not None
+    north.write(EntryKind.TOMBSTONE, grant.attempt, reason="stopped", text="unknown here")
+    north.report()
+    assert books.attempt(grant.attempt).state == "ADJUDICATED_NOT_RUN"
+    assert lock(books, north) is None
+
+
+def test_a_start_of_a_journal_that_was_set_back_counts(books: Books, pia: Member, north: NodeDouble) -> None:
+    grant = granted(books, pia, north)
+    north.receive(grant)
+    before = len(north.entries)
+    north.write(EntryKind.INTENT, grant.attempt)
+    north.write(EntryKind.UNKNOWN, grant.attempt, reason="link_lost", text="")
+    north.report()
+    read = len(north.entries)
+    # Set back, and on from there: what it writes now stands where other entries were read.
+    north.entries = north.entries[:before]
+    north.write(EntryKind.STARTED, grant.attempt)
+    assert len(north.entries) <= read
+    answer = north.deliver(north.report_call(north.entries))
+    attempt = books.attempt(grant.attempt)
+    assert (attempt.started, attempt.state) == (True, "RUNNING")
+    assert north.deliver(north.report_call(north.entries)) == answer
+    assert books.attempt(grant.attempt) == attempt
+    north.finish(grant.attempt)
+    answer = north.deliver(north.report_call(north.entries))
+    assert grant.attempt in answer.stored
+    with books.work.read() as uow:
+        assert uow.run.records.count(attempt=grant.attempt) == 1

@@ -26,6 +26,8 @@ from labcommons.scheduler import events
 __all__ = ["Read", "read"]
 
 _POSITIVE = frozenset({EntryKind.STARTED, EntryKind.RESULT})
+#: Audited for each entry that counted though no chain holds it; a repetition is recognised by its hash.
+_BEYOND = "node.entry_beyond_chain"
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,20 @@ def _broken(uow: UnitOfWork, node: NodeRow, journal: JournalRow, entries: Sequen
     if journal.state != "broken":
         journal = uow.lab.journals.save(replace(journal, state="broken"))
         node = heads.quarantine(uow, node, f"journal {journal.journal} does not continue what was acknowledged")
-    for entry in entries:
-        if entry.seq > journal.seq and entry.kind in _POSITIVE:
-            _attempt_entry(uow, node, entry, source=None, unbroken=False)
+    for entry in _unread(uow, node, journal, [entry for entry in entries if entry.kind in _POSITIVE]):
+        _attempt_entry(uow, node, entry, source=None, unbroken=False)
+        uow.audit(node.id, _BEYOND, entry.attempt or node.id, {"journal": journal.journal, "hash": entry.hash})
     return Read(uow.lab.nodes.get(node.id) or node, journal, whole=False)
+
+
+def _unread(uow: UnitOfWork, node: NodeRow, journal: JournalRow, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries that were not taken before, whatever stands in their place: a repetition is known by its hash."""
+    if not entries:
+        return []
+    seqs, subjects = [entry.seq for entry in entries], [entry.attempt or node.id for entry in entries]
+    taken = {row.hash for row in uow.lab.entries.find(node=node.id, journal=journal.journal, seq=seqs)}
+    taken |= {row.detail["hash"] for row in uow.run.audit.find(action=_BEYOND, subject=subjects)}
+    return [entry for entry in {entry.hash: entry for entry in entries}.values() if entry.hash not in taken]
 
 
 def _take(uow: UnitOfWork, node: NodeRow, journal: JournalRow, entry: Entry) -> None:
@@ -184,6 +196,9 @@ def _events(
             return [(events.Started(now, source), {"started_at": row.started_at or said_at})]
         case EntryKind.RESULT:
             return _result(uow, row, entry, source)
+        case EntryKind.TOMBSTONE if source is not None and source[0] != row.journal:
+            # It will not start any more, but what it did before is in the journal that was lost.
+            return [(events.Barred(now, reason_of(entry), source), {})]
         case EntryKind.TOMBSTONE:
             return [(events.Tombstoned(now, reason_of(entry), unbroken, source), {})]
         case EntryKind.BARRED:
