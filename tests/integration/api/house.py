@@ -24,6 +24,7 @@ from labcommons.facility.bootstrap import Facility, create_app, open_facility
 from labcommons.facility.identity.issuer import PasswordCost
 from labcommons.facility.identity.issuer.keys import load_signing_key
 from labcommons.facility.seed import LABS, Seeded, seed
+from labcommons.facility.services.run import invariants
 from labcommons.facility.settings import ServerSettings, Settings
 from labcommons.facility.storage.tables import METADATA
 from labcommons.federation.wire import Answer
@@ -219,6 +220,9 @@ def house(home: Path, **settings: Any) -> Iterator[House]:
         keys = {lab.name: home / "labs" / lab.name / "node-key.pem" for lab in LABS}
         seeded = seed(facility, home / "people.json", keys, time_scale="240")
         yield House(facility, create_app(facility), seeded, home)
+        with facility.work.read() as uow:
+            found = invariants.broken(uow)
+        assert not found, "\n".join(found)
     finally:
         facility.close()
 
