@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pydantic import BaseModel, ValidationError
 
+from labcommons.core.errors import Unavailable
+from labcommons.facility import cli, local
 from labcommons.facility import settings as module
 from labcommons.facility.settings import ServerSettings, Settings
 
@@ -57,3 +62,30 @@ def test_every_setting_has_its_paragraph() -> None:
             if not (isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)):
                 missing.append(f"{found.name}.{statement.target.id}")
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("installed", "setting", "option", "chosen"),
+    [
+        (True, None, None, "ray"),
+        (False, None, None, "inprocess"),
+        (True, "inprocess", None, "inprocess"),
+        (True, "inprocess", "ray", "ray"),
+    ],
+)
+def test_up_takes_ray_where_it_is_installed_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, setting: str | None, option: str | None, chosen: str
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def start(home: Path, **options: Any) -> None:
+        asked.update(options)
+        raise Unavailable("not today", remedy="come back tomorrow")
+
+    monkeypatch.setattr(local, "start", start)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    if setting is not None:
+        monkeypatch.setenv("LABCOMMONS_DEMO__RUNTIME", setting)
+    answer = CliRunner().invoke(cli.up, [] if option is None else ["--runtime", option])
+    assert answer.exit_code == 3, answer.output
+    assert asked["runtime"] == chosen

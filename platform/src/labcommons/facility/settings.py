@@ -163,9 +163,9 @@ class DemoSettings(_Group):
     time_scale: str = "240"
     """Lab time per wall time in the demo labs, as text. 240: a test of eight minutes takes two seconds to watch."""
 
-    runtime: Literal["ray", "inprocess"] = "ray"
-    """Where a demo lab's instruments live: in the lab's own Ray cluster, or in the agent's process on a machine
-    without Ray."""
+    runtime: Literal["ray", "inprocess"] | None = None
+    """Where a demo lab's instruments live: in the lab's own Ray cluster, or in the agent's process. Unset: in Ray where
+    it is installed, else in the process."""
 
 
 class Settings(BaseSettings):
