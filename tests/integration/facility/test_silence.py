@@ -144,3 +144,14 @@ def test_it_wakes_the_node_for_a_stop_that_was_told_and_not_answered(
     books.clock.pass_ms(1000)
     silence.once()
     assert books.bus.seen(f"node:{north.node}") > seen
+
+
+def test_a_stop_that_nobody_fetches_is_no_reason_to_spin(
+    books: Books, silence: Silence, pia: Member, north: NodeDouble
+) -> None:
+    attempt = run(books, pia, north)
+    pia.cancel(books.attempt(attempt).experiment)
+    assert north.next() is not None  # told, and then the node calls no more
+    books.clock.pass_ms(1_000)
+    pauses = [silence.once() for _ in range(3)]
+    assert all(pause is not None and pause > 10 for pause in pauses), pauses

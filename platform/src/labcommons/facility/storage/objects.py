@@ -54,11 +54,13 @@ class FolderObjects:
         return size
 
     def _place(self, temporary: Path, path: Path) -> None:
-        """Rename into place and sync every folder that gained a name."""
-        if path.exists():
-            return
+        """Rename into place and sync every folder that gained a name.
+
+        Also where the name is there already: whoever gave it may have ended before its folders were on the disk.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.rename(path)
+        if not path.exists():
+            temporary.rename(path)
         for folder in (path.parent, path.parent.parent, self._folder):
             _sync_folder(folder)
 

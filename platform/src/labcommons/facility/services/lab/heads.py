@@ -70,6 +70,9 @@ def admit(uow: UnitOfWork, node: NodeId, head: Head, *, is_next: bool = False) -
         row = replace(row, next_call=head.call)
     if row != before or row.silence == "lost" or (fresh and head.call != before.call):
         row = _heard(uow, row)
+    if row.epoch != before.epoch:
+        # Its tokens were of no use while it lived in another epoch.
+        uow.wake("dispatch")
     if (fresh and head.call != before.call) or row.session != before.session:
         _take_over(uow, row, head)
     return Admitted(row, journal, wire, fresh)

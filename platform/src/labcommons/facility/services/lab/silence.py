@@ -40,8 +40,12 @@ def rearm(uow: UnitOfWork) -> None:
             uow.lab.nodes.save(replace(node, lease_from=uow.now))
 
 
-def next_deadline(uow: UnitOfWork, lease: Lease) -> datetime | None:
-    """When something is due next, if nobody calls before; it may lie in the past. ``None``: nothing is ever due."""
+def next_deadline(uow: UnitOfWork, lease: Lease, *, judged: bool = False) -> datetime | None:
+    """When something is due next, if nobody calls before; it may lie in the past. ``None``: nothing is ever due.
+
+    ``judged``: what is due by now has just happened. A stop that was to be told again then waits for the node's next
+    call, which no deadline of ours brings about.
+    """
     due: list[datetime] = []
     for node in uow.lab.nodes.find(state=_HEARD):
         if node.lease_from is None:
@@ -52,7 +56,8 @@ def next_deadline(uow: UnitOfWork, lease: Lease) -> datetime | None:
         if node.silence == "lost" and _in(attempts, ("SUSPECT",)):
             due.append(node.lease_from + lease.lease + lease.suspect)
         if node.silence == "heard":
-            due.extend(told + RETELL for told in (_told(attempt) for attempt in attempts) if told is not None)
+            again = (told + RETELL for told in (_told(attempt) for attempt in attempts) if told is not None)
+            due.extend(at for at in again if not (judged and at <= uow.now))
     return min(due, default=None)
 
 
@@ -80,6 +85,8 @@ def judge(uow: UnitOfWork, lease: Lease) -> None:
             for attempt in uow.run.attempts.find(node=node.id, state=live_states()):
                 told = _told(attempt)
                 if told is not None and uow.now >= told + RETELL:
+                    # Untold until a call takes it; a deadline that stayed in the past would never let the worker sleep.
+                    uow.run.attempts.save(replace(attempt, stop_told_at=None))
                     uow.wake(f"node:{node.id}")
 
 
