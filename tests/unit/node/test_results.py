@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def test_a_good_one(tmp_path: Path) -> None:
         (Status("failed", error={"code": "hardware", "message": "m"}), "", "failed", "hardware"),
         (Status("failed"), "", "failed", "hardware"),
         (Status("stopped"), "person", "stopped", None),
-        (Status("stopped"), "", "stopped", None),
+        (Status("stopped"), "local", "stopped", None),
+        (Status("stopped"), "", "failed", "aborted"),
         (Status("stopped"), "timeout", "failed", "timeout"),
         (Status("failed", error={"code": "hardware"}), "timeout", "failed", "timeout"),
         (Status("stopped"), "partition", "failed", "lost"),
@@ -139,3 +141,17 @@ def test_a_damaged_object_is_not_whole(tmp_path: Path) -> None:
     objects.path(sha256).write_bytes(b"ax")
     assert not objects.whole(sha256)
     assert not objects.whole("f" * 64)
+
+
+def test_many_files_with_long_names_fit_an_entry_and_keep_their_names(tmp_path: Path) -> None:
+    objects = ObjectFolder(tmp_path)
+    files = [{**_file(bytes([n])), "name": f"{n}-" + "\x01" * 300, "media_type": "\x02" * 300} for n in range(250)]
+    detail = keep(judge_result(status(files=files), ended_by="", used_ms=1), objects)
+    assert len(canonical(detail.model_dump(mode="json"))) < ENTRY_BYTES
+    assert (detail.outcome, detail.outputs, detail.flags) == ("done", {"force": FORCE}, ["names_in_object"])
+    index, *others = detail.objects
+    names = json.loads(objects.path(index.sha256).read_bytes())
+    assert [ref.sha256 for ref in others] == [one["sha256"] for one in names]
+    assert names[7]["name"].startswith("7-")
+    more = keep(judge_result(status(files=[_file()] * 251), ended_by="", used_ms=1), objects)
+    assert "files_left_out" in more.flags

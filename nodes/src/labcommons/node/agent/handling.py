@@ -7,20 +7,21 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from labcommons.federation.wire import Entry, EntryKind, Health, ObjectRef, ResultDetail
-from labcommons.node.agent.results import Judged, judge_result, keep
+from labcommons.node.agent.results import Judged, judge_result, keep, least
 from labcommons.node.agent.runs import Run
 from labcommons.node.agent.services import Services
 from labcommons.node.decisions import AskNext, Close, Follow, overdue, questions, refused, verdict
 from labcommons.node.drivers.contract import Description, InstrumentLost, InstrumentRefused, Status, StopMode
-from labcommons.node.journal import Draft, IllegalEntry, JournalUnavailable
+from labcommons.node.journal import Draft, DraftRefused, IllegalEntry, JournalUnavailable
 from labcommons.node.runtime.port import Instrument
+from labcommons.protocols.canonical import canonical
 
 __all__ = ["Handling"]
 
 RECEIVED, STARTED, RESULT = EntryKind.RECEIVED, EntryKind.STARTED, EntryKind.RESULT
 TOMBSTONE, UNKNOWN = EntryKind.TOMBSTONE, EntryKind.UNKNOWN
 
-_PARTIAL_CHARACTERS = 64 * 1024
+_PARTIAL_BYTES = 64 * 1024
 
 
 class Handling:
@@ -78,6 +79,10 @@ class Handling:
                 return
             except JournalUnavailable:
                 await asyncio.sleep(1.0)
+                entry = self.write(run, kind, detail)
+            except DraftRefused:
+                # Its reason is of our own words; the rest is less than an attempt of which nothing is ever told.
+                detail = {"reason": detail["reason"], "text": "what is known has no form that the journal takes"}
                 entry = self.write(run, kind, detail)
 
     def _forget(self, run: Run) -> None:
@@ -167,7 +172,7 @@ class Handling:
             run.start_sent = True
             run.began = self._loop.time()
             try:
-                return self._begun(run, await self._at.start(run.attempt, run.action, run.arguments))
+                status = await self._at.start(run.attempt, run.action, run.arguments)
             except InstrumentRefused as error:
                 # Every start of it so far was answered by an error: none moved anything, none ever will.
                 self._idle = False
@@ -190,6 +195,10 @@ class Handling:
                         await self.close_run(run, Close(TOMBSTONE, "not_ready", f"not reached: {error.reason}"))
                     return None
                 await self._reopen(error)
+            else:
+                if status.terminal or status.phase in ("running", "paused", "voided"):
+                    return self._begun(run, status)
+                return await self._doubt(run, InstrumentLost(f"garbage: it answers the start with {status.phase}"))
 
     def _begun(self, run: Run, status: Status) -> Status | None:
         if status.phase == "voided":
@@ -294,6 +303,9 @@ class Handling:
                 await asyncio.sleep(1.0)
                 if STARTED not in run.history:
                     self.write(run, STARTED)
+                entry = self.write(run, RESULT, body)
+            except DraftRefused:
+                body = least(body)
                 entry = self.write(run, RESULT, body)
             except IllegalEntry as error:
                 self.services.lines.error("result not journalled", attempt=run.attempt, why=error)
@@ -429,9 +441,9 @@ def _partial(status: Status) -> dict[str, Any]:
     judged = judge_result(status, ended_by="", used_ms=None) if status.result is not None else None
     if judged is not None:
         outputs = judged.detail.outputs
-        told["outputs"] = outputs if len(str(outputs)) <= _PARTIAL_CHARACTERS else "too many for an entry"
+        told["outputs"] = outputs if len(canonical(outputs)) <= _PARTIAL_BYTES else "too many for an entry"
     if status.error is not None:
-        told["error"] = {name: str(value)[:500] for name, value in status.error.items()}
+        told["error"] = {name: str(status.error.get(name) or "")[:500] for name in ("code", "message")}
     return told
 
 

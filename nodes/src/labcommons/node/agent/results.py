@@ -15,17 +15,23 @@ from labcommons.node.drivers.results import read_file
 from labcommons.node.link import ObjectFolder
 from labcommons.protocols.canonical import canonical
 
-__all__ = ["ENDINGS", "Attachment", "Judged", "judge_result", "keep"]
+__all__ = ["ENDINGS", "Attachment", "Judged", "judge_result", "keep", "least"]
 
 #: Room in an entry for what is not outputs: objects, error, flags, the entry's own fields.
 _OUTPUT_BYTES = ENTRY_BYTES - 96 * 1024
-_MAX_FILES = 255
+#: Room in an entry for a result; the rest is the entry's own fields.
+_DETAIL_BYTES = ENTRY_BYTES - 8 * 1024
+_MAX_FILES = 250
+_BYTES = "application/octet-stream"
 
 #: Why this node ended a run -> the error of its RESULT.
 ENDINGS: Mapping[str, WireError] = {
     "timeout": WireError(code="timeout", message="it did not end within timeout_ms and was stopped at its safe point"),
     "partition": WireError(code="lost", message="the facility was silent past the lease; ended at the safe point"),
 }
+
+#: It was stopped, and not by us: a hand on the panel, or ``on_disconnect: abort``. Nobody's wish, nobody's cancel.
+_ABORTED = WireError(code="aborted", message="the instrument ended it, and no stop had been sent to it")
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,16 @@ def _judged(status: Status, ended_by: str, used_ms: int | None) -> Judged:
     listed = [entry for entry in files if isinstance(entry, Mapping)] if isinstance(files, list) else []
     if not isinstance(files, list) or len(listed) < len(files):
         flags.append("missing_file")
+    if len(listed) > _MAX_FILES:
+        flags.append("files_left_out")
     attachments = [_attached(entry) for entry in listed][:_MAX_FILES]
     error = _error(status)
     outcome: Literal["done", "failed", "stopped"] = "done"
     if status.phase in ("failed", "stopped"):
         outcome = "failed" if status.phase == "failed" or ended_by in ENDINGS else "stopped"
         error = ENDINGS.get(ended_by, error)
+        if status.phase == "stopped" and not ended_by:
+            outcome, error = "failed", _ABORTED
     elif bad:
         outcome, error = "failed", WireError(code="garbage", message=_text(bad, 2000))
     elif status.result is None:
@@ -116,7 +126,23 @@ def keep(judged: Judged, objects: ObjectFolder) -> ResultDetail:
                 sha256=sha256,
             )
         )
-    return judged.detail.model_copy(update={"objects": refs, "flags": list(dict.fromkeys(flags))[:32]})
+    detail = judged.detail.model_copy(update={"objects": refs, "flags": list(dict.fromkeys(flags))[:32]})
+    if len(canonical(detail.model_dump(mode="json"))) <= _DETAIL_BYTES:
+        return detail
+    # Long names of many files: what they are called goes into an object, in their order; the bytes keep their places.
+    names = [{"name": ref.name, "media_type": ref.media_type, "sha256": ref.sha256} for ref in refs]
+    sha256, size = objects.put(_json("", names).blocks)
+    short = [ref.model_copy(update={"name": f"file-{n}", "media_type": _BYTES}) for n, ref in enumerate(refs, 1)]
+    index = ObjectRef(name="names-of-files.json", media_type="application/json", bytes=size, sha256=sha256)
+    return detail.model_copy(update={"objects": [index, *short], "flags": [*detail.flags, "names_in_object"][-32:]})
+
+
+def least(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a RESULT goes into any journal: how it ended, its objects without their own names."""
+    error = WireError(code="garbage", message="the result had no form that the journal takes")
+    objects = [{**ref, "name": f"file-{n}", "media_type": _BYTES} for n, ref in enumerate(body["objects"], 1)]
+    detail = ResultDetail(outcome="failed", error=error, used_ms=body["used_ms"], flags=["garbage"])
+    return {**detail.model_dump(mode="json"), "objects": objects}
 
 
 class _Gone(Exception):
