@@ -194,3 +194,17 @@ async def test_an_unknown_with_partial_data_past_an_entry_is_told_all_the_same(t
     async with desk(tmp_path, words, left=(EntryKind.INTENT,)) as found:
         await found.kinds("att_1", "RECEIVED", "INTENT", "UNKNOWN")
         assert found.detail("att_1")["partial"]["outputs"] == "too many for an entry"
+
+
+@pytest.mark.parametrize("kind", [EntryKind.INTENT, EntryKind.STARTED])
+async def test_an_instrument_that_is_off_after_a_restart_leaves_unknown_and_late_evidence_counts(
+    tmp_path: Path, kind: EntryKind
+) -> None:
+    words = Words({"void": [DONE]}, away=True)
+    left = (EntryKind.INTENT,) if kind is EntryKind.INTENT else (EntryKind.INTENT, kind)
+    entries = ["RECEIVED", *left, "UNKNOWN"]
+    async with desk(tmp_path, words, left=left) as found:
+        await found.kinds("att_1", *entries)
+        assert found.detail("att_1")["reason"] == "link_lost"
+        words.away = False
+        await found.kinds("att_1", *entries, "STARTED", "RESULT")

@@ -65,7 +65,7 @@ class Bench(Handling):
 
     async def work(self) -> None:
         """Open, recover, serve; again from the start whenever the instrument is lost. Until cancelled."""
-        pause = 0.1
+        pause, since = 0.1, self._loop.time()
         try:
             while True:
                 try:
@@ -76,7 +76,11 @@ class Bench(Handling):
                     self.services.kick()
                     await self._serve()
                 except (InstrumentLost, InstrumentRefused, JournalUnavailable, IllegalEntry) as error:
+                    if self.serving:
+                        since = self._loop.time()
                     self._down(error)
+                    if self._loop.time() - since > self.services.limits.patience:
+                        self._leave_in_doubt(error)
                     await self.services.check_runtime()
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 5.0)
@@ -84,6 +88,13 @@ class Bench(Handling):
             for errand in list(self._errands):
                 errand.cancel()
             await asyncio.gather(*self._errands, return_exceptions=True)
+
+    def _leave_in_doubt(self, error: Exception) -> None:
+        """The instrument is away past the patience: people are told what may have run there. It is asked later."""
+        for run in list(self.runs.values()):
+            if run.in_doubt and run.last in (INTENT, EntryKind.STARTED):
+                text = f"no answer for {self.services.limits.patience:g} s: {error}"
+                self.close_run(run, Close(EntryKind.UNKNOWN, "link_lost", text))
 
     async def _serve(self) -> None:
         while True:
