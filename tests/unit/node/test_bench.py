@@ -208,3 +208,32 @@ async def test_an_instrument_that_is_off_after_a_restart_leaves_unknown_and_late
         assert found.detail("att_1")["reason"] == "link_lost"
         words.away = False
         await found.kinds("att_1", *entries, "STARTED", "RESULT")
+
+
+async def test_an_idle_instrument_that_refuses_starts_is_granted_less_and_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handling, "_QUIET_S", 0.3)
+    words = Words({"start": [InstrumentRefused("out_of_supply", "no filament")]})
+    async with desk(tmp_path, words) as found:
+        quiet = []
+        for number in (1, 2):
+            while not found.bench.ready_tokens():  # noqa: ASYNC110 - tokens ring no bell here
+                await asyncio.sleep(0.01)
+            found.take(f"att_{number}", number)
+            await found.kinds(f"att_{number}", "RECEIVED", "INTENT", "TOMBSTONE")
+            assert found.bench.ready_tokens() == []
+            quiet.append(found.bench._quiet_until - found.bench._loop.time())
+        assert 0 < quiet[0] <= 0.3 < quiet[1]
+        words.state = "busy"
+        async with asyncio.timeout(5):
+            while not found.bench.ready_tokens():  # noqa: ASYNC110 - tokens ring no bell here
+                await asyncio.sleep(0.01)
+
+
+async def test_a_refusal_of_one_grant_alone_keeps_the_tokens(tmp_path: Path) -> None:
+    words = Words({"start": [InstrumentRefused("bad_request", "no such parameter")]})
+    async with desk(tmp_path, words) as found:
+        found.take()
+        await found.kinds("att_1", "RECEIVED", "INTENT", "TOMBSTONE")
+        assert found.bench.ready_tokens() != []

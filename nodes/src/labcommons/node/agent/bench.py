@@ -35,6 +35,7 @@ class Bench(Handling):
     def ready_tokens(self) -> list[int]:
         """The tokens to offer now: none while the instrument cannot take a grant."""
         able = self.serving and not self.draining and self.health.state in ("idle", "busy")
+        able = able and self._loop.time() >= self._quiet_until
         if not able or self.services.local() or self.services.books.broken:
             return []
         waiting = sum(1 for run in self.runs.values() if run.last is RECEIVED)

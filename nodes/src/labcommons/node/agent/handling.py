@@ -21,6 +21,8 @@ __all__ = ["Handling"]
 RECEIVED, STARTED, RESULT = EntryKind.RECEIVED, EntryKind.STARTED, EntryKind.RESULT
 TOMBSTONE, UNKNOWN = EntryKind.TOMBSTONE, EntryKind.UNKNOWN
 
+#: Seconds without a ready token after a refusal, doubled at each.
+_QUIET_S, _LONGEST_QUIET_S = 1.0, 60.0
 _PARTIAL_BYTES = 64 * 1024
 
 
@@ -38,6 +40,7 @@ class Handling:
         self._instrument: Instrument | None = None
         self._description: Description | None = None
         self._idle = False
+        self._refusals, self._quiet_until = 0, 0.0
         self._errands: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -120,7 +123,19 @@ class Handling:
         self._idle = health.state == "idle"
         if health != self.health:
             self.health = health
+            # Something happened at the bench: a hand that filled it up, a door that was closed.
+            self._refusals, self._quiet_until = 0, 0.0
             self.services.kick()
+
+    def _be_quiet(self, code: str) -> None:
+        """After a start that it refused for what the bench lacks: no token for a while, longer each time. Idle as it
+        looks, it would refuse each next grant too, as fast as they come."""
+        if code in ("bad_request", "unsupported", "out_of_range", "voided"):
+            return  # it speaks of that grant, and not of the next
+        pause = min(_QUIET_S * 2.0**self._refusals, _LONGEST_QUIET_S)
+        self._refusals = min(self._refusals + 1, 20)
+        self._quiet_until = self._loop.time() + pause
+        self._loop.call_later(pause, self.services.kick)
 
     def _down(self, error: Exception) -> None:
         detail = f"{type(error).__name__}: {error}"[:500]
@@ -178,6 +193,7 @@ class Handling:
                 self._idle = False
                 again = error.code in ("busy", "not_ready") and self._about.remembers_attempts
                 if not again or self._loop.time() > deadline:
+                    self._be_quiet(error.code)
                     await self.close_run(run, refused(error.code, error.message))
                     return None
                 run.start_sent = False
@@ -205,6 +221,7 @@ class Handling:
             self.close_run(run, Close(TOMBSTONE, "voided", "the instrument had barred the id"))
             return None
         self._idle = False
+        self._refusals = 0
         if run.last is not STARTED:
             self.write(run, STARTED)
         if not run.followed_since:
