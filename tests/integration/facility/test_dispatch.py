@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from labcommons.core.errors import Conflict, StaleVersion
 from labcommons.facility.services.run import experiments
 from labcommons.facility.services.run.dispatch import granting, queue
 from labcommons.federation.wire import EntryKind
+from labcommons.protocols.canonical import canonical
 from support.bench import Books, Member, NodeDouble, press_manifest
 
 
@@ -79,8 +81,10 @@ def test_two_dispatchers_grant_once(books: Books, pia: Member, north: NodeDouble
     assert len(north.grants()) == 1
 
 
-@pytest.mark.parametrize("change", [{"state": "quarantined"}, {"session": "ses_" + "0" * 26}, {"epoch": 0}])
-def test_the_commit_itself_checks_quarantine_session_and_epoch(
+@pytest.mark.parametrize(
+    "change", [{"state": "quarantined"}, {"session": "ses_" + "0" * 26}, {"epoch": 0}, {"silence": "lost"}]
+)
+def test_the_commit_itself_checks_quarantine_session_epoch_and_silence(
     books: Books, pia: Member, north: NodeDouble, change: dict[str, Any]
 ) -> None:
     pia.submit()
@@ -160,3 +164,66 @@ def test_why_of_what_has_ended_is_empty(books: Books, pia: Member, north: NodeDo
     north.write(EntryKind.TOMBSTONE, grant.attempt, reason="stopped", text="")
     north.report()
     assert why(books, experiment) == []
+
+
+# --- benches that change or refuse ------------------------------------------------------------------------------------
+
+
+def redescribe(north: NodeDouble, **changes: Any) -> None:
+    north.manifest = canonical(press_manifest(**changes))
+    north.manifest_hash = hashlib.sha256(north.manifest).hexdigest()
+    north.put(north.manifest)
+    north.report()
+
+
+def test_a_bench_that_offers_the_action_no_more_holds_up_nobody(books: Books, pia: Member, north: NodeDouble) -> None:
+    [lost] = pia.submit(labs=[north.lab]).experiments
+    south = books.lab("south", press_manifest("crusher"))
+    south.hello()
+    [other] = pia.submit(labs=[south.lab]).experiments
+    redescribe(north, offers=[])
+    assert books.dispatch() == 0
+    assert books.dispatch() == 1
+    assert [grant.experiment for grant in south.grants()] == [other]
+    assert books.experiment(lost)["state"] == "failed"
+    assert "does not offer crush" in books.experiment(lost)["steps"][0]["reason"]
+
+
+def test_a_step_goes_to_the_candidate_that_still_offers_it(books: Books, pia: Member, north: NodeDouble) -> None:
+    south = books.lab("south", press_manifest("crusher"))
+    south.hello()
+    [experiment] = pia.submit().experiments
+    redescribe(north, offers=[])
+    books.dispatch()
+    books.dispatch()
+    assert north.grants() == []
+    assert [grant.experiment for grant in south.grants()] == [experiment]
+
+
+def test_what_a_lab_refused_goes_to_the_next(books: Books, pia: Member, north: NodeDouble) -> None:
+    south = books.lab("south", press_manifest("crusher"))
+    south.hello()
+    [experiment] = pia.submit().experiments
+    books.dispatch()
+    first, second = (north, south) if north.grants() else (south, north)
+    [grant] = first.grants()
+    first.write(EntryKind.TOMBSTONE, grant.attempt, reason="not_allowed", text="")
+    first.report()
+    assert books.dispatch() == 1
+    assert [grant.experiment for grant in second.grants()] == [experiment]
+
+
+def test_a_new_epoch_of_a_node_wakes_the_dispatcher(books: Books, north: NodeDouble) -> None:
+    north.epoch = 0
+    north.report()
+    seen = books.bus.seen("dispatch")
+    north.epoch = 1
+    north.report()
+    assert books.bus.seen("dispatch") > seen
+
+
+def test_a_grant_wakes_silence(books: Books, pia: Member, north: NodeDouble) -> None:
+    pia.submit()
+    seen = books.bus.seen("silence")
+    assert books.dispatch() == 1
+    assert books.bus.seen("silence") > seen

@@ -155,3 +155,17 @@ def test_a_stop_that_nobody_fetches_is_no_reason_to_spin(
     books.clock.pass_ms(1_000)
     pauses = [silence.once() for _ in range(3)]
     assert all(pause is not None and pause > 10 for pause in pauses), pauses
+
+
+def test_a_stop_to_tell_again_with_no_call_held_lets_the_worker_sleep(
+    books: Books, silence: Silence, pia: Member, north: NodeDouble
+) -> None:
+    attempt = run(books, pia, north)
+    pia.cancel(books.attempt(attempt).experiment)
+    north.next()
+    books.clock.pass_ms(1000)
+    assert silence.once() == pytest.approx(59, abs=0.01)  # the lease
+    answer = north.next()
+    assert answer is not None
+    assert [stop.attempt for stop in answer.stops] == [attempt]
+    assert north.next() is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labcommons.core.errors import InvalidTransition, StaleVersion
+from labcommons.core.errors import InvalidTransition, LabCommonsError, StaleVersion
 from labcommons.core.ids import AttemptId
 from labcommons.core.values import value_from_json, value_to_json
 from labcommons.facility.ports import AttemptRow, InstrumentRow, NodeRow, StepRow, UnitOfWork
@@ -18,7 +18,7 @@ from labcommons.facility.services.run.dispatch import benches, queue
 from labcommons.facility.services.run.lifecycle import samples
 from labcommons.federation import wire
 from labcommons.protocols.arguments import convert
-from labcommons.protocols.compile import Candidate, PlannedStep, duration
+from labcommons.protocols.compile import Candidate, PlannedStep, duration, narrow
 from labcommons.scheduler import dispatch as policy
 from labcommons.scheduler import steps
 from labcommons.scheduler.dispatch import Decision, Grant
@@ -32,7 +32,17 @@ def decide(snapshot: queue.Snapshot) -> Decision:
 
 
 def commit(uow: UnitOfWork, snapshot: queue.Snapshot, decision: Decision) -> list[AttemptId]:
-    """Write the grants. Raises ``StaleVersion`` if a step, an instrument or a node is not as the decision read it."""
+    """Write the grants. Raises ``StaleVersion`` if a step, an instrument or a node is not as the decision read it.
+
+    Where an instrument cannot take its step any more (its manifest has changed), it is struck from that step alone,
+    nothing is granted, and the dispatcher is woken: it decides again without it.
+    """
+    unfit = [(grant, why) for grant in decision.grants if (why := _unfit(uow, snapshot, grant)) is not None]
+    if unfit:
+        for grant, why in unfit:
+            _strike(uow, snapshot.step_rows[grant.step], grant.candidate.instrument, why)
+        uow.wake("dispatch")
+        return []
     ages = dict(decision.ages)
     moved: dict[str, InstrumentRow] = {}
     made: list[AttemptId] = []
@@ -48,10 +58,39 @@ def commit(uow: UnitOfWork, snapshot: queue.Snapshot, decision: Decision) -> lis
     return made
 
 
+def _unfit(uow: UnitOfWork, snapshot: queue.Snapshot, grant: Grant) -> str | None:
+    """Why the instrument, as its manifest describes it now, cannot take the step; ``None`` if it can."""
+    step, bench = snapshot.step_rows[grant.step], snapshot.bench_rows[grant.candidate.instrument]
+    lab = uow.lab.labs.get(bench.lab)
+    try:
+        candidate = None if lab is None else benches.candidate(uow, bench, lab)
+        if candidate is None:
+            return f"{bench.name} has no manifest that describes it"
+        arguments = {name: value_from_json(value) for name, value in (step.arguments or {}).items()}
+        reasons = narrow(candidate, PlannedStep.from_json(step.plan), arguments)
+    except LabCommonsError as error:
+        return f"{error.word}: {error.detail}"
+    return "; ".join(reason.text or reason.code for reason in reasons) or None
+
+
+def _strike(uow: UnitOfWork, step: StepRow, instrument: str, why: str) -> None:
+    """The instrument never takes this step; without another one the step has failed."""
+    uow.audit("facility", "step.candidate_struck", step.id, {"instrument": instrument, "why": why})
+    step = lifecycle.step_happen(uow, step, steps.CandidateStruck(uow.now, instrument, why))
+    if not lifecycle.step_of(step).open_candidates:
+        lifecycle.step_happen(uow, step, steps.NoCandidateLeft(uow.now, why))
+        lifecycle.refold(uow, step.experiment)
+
+
 def _node(uow: UnitOfWork, read: NodeRow) -> NodeRow:
     """The node as it is now: the decision stands only for its session, journal and epoch, and out of quarantine."""
     now = uow.lab.nodes.get(read.id)
-    same = now is not None and (now.session, now.journal, now.state) == (read.session, read.journal, "active")
+    same = now is not None and (now.session, now.journal, now.state, now.silence) == (
+        read.session,
+        read.journal,
+        "active",
+        "heard",
+    )
     if now is None or not same or now.epoch != uow.epoch:
         raise StaleVersion(f"node {read.id} is not as the dispatcher read it", remedy="decide again on fresh rows")
     return now

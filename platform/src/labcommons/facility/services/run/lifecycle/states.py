@@ -20,6 +20,8 @@ __all__ = ["attempt_of", "born", "enter", "happen", "refold", "step_happen", "st
 
 #: Who acts when nobody does: evidence, time, or a rule.
 FACILITY = "facility"
+#: Ends of an attempt that touched nothing (SUPERSEDED: what it may have done binds nobody).
+_UN_RUN = frozenset({"REFUSED", "SUPERSEDED", "ADJUDICATED_NOT_RUN"})
 _RUNNING_ENDS = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -110,6 +112,8 @@ def born(uow: UnitOfWork, row: AttemptRow) -> None:
             _passed(uow, row, effect, FACILITY, topics=(f"node:{row.node}",))
     # A shortcut past the relay, which will say it again: the instrument waits for this.
     uow.wake(f"node:{row.node}")
+    # From now on the node's silence has a deadline for this attempt.
+    uow.wake("silence")
 
 
 def happen(uow: UnitOfWork, row: AttemptRow, event: events.Event, *, actor: str = FACILITY, **facts: Any) -> AttemptRow:
@@ -182,11 +186,25 @@ def _ended(uow: UnitOfWork, row: AttemptRow, effect: events.AttemptEnded, actor:
         row = uow.run.attempts.save(replace(row, ended_at=uow.now))
     samples.settle(uow, row, effect)
     step = _step(uow, row.step)
+    if row.state in _UN_RUN:
+        _unbind(uow, row, step)
     siblings = [step_of(s) for s in uow.run.steps.find(experiment=row.experiment)]
     event = replace(effect, before=steps.before(step_of(step), siblings))
     step_happen(uow, step, event, actor=actor, outputs=_outputs(row), reason=_why(row))
     uow.wake("dispatch")
     return row
+
+
+def _unbind(uow: UnitOfWork, row: AttemptRow, step: StepRow) -> None:
+    """What never ran binds its role to no instrument, unless another attempt of the role is live or ran there."""
+    experiment = uow.run.experiments.get(row.experiment)
+    if experiment is None or experiment.bindings.get(step.role) != row.instrument:
+        return
+    same = [s.id for s in uow.run.steps.find(experiment=row.experiment) if s.role == step.role]
+    others = uow.run.attempts.find(step=same, instrument=row.instrument)
+    if all(other.id == row.id or other.state in _UN_RUN for other in others):
+        bindings = {role: bench for role, bench in experiment.bindings.items() if role != step.role}
+        uow.run.experiments.save(replace(experiment, bindings=bindings))
 
 
 def _outputs(row: AttemptRow) -> dict[str, Any] | None:
