@@ -248,3 +248,16 @@ def test_a_start_of_a_journal_that_was_set_back_counts(books: Books, pia: Member
     assert grant.attempt in answer.stored
     with books.work.read() as uow:
         assert uow.run.records.count(attempt=grant.attempt) == 1
+
+
+def test_a_result_that_a_lost_journal_never_acknowledges_lets_the_call_be_held(
+    books: Books, pia: Member, north: NodeDouble
+) -> None:
+    grant = granted(books, pia, north)
+    north.begin(grant)
+    north.finish(grant.attempt)
+    assert north.deliver(north.report_call()).stored == [grant.attempt]
+    assert north.next() is not None  # of the present journal: at once
+    north.lose_journal()
+    assert north.report().stored == [grant.attempt]
+    assert north.next() is None

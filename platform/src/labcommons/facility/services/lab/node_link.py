@@ -80,7 +80,9 @@ def _work(uow: UnitOfWork, admitted: heads.Admitted, call: NextCall) -> tuple[An
         uow.run.attempts.save(replace(attempt, stop_told_at=uow.now))
     if told:
         uow.wake("silence")
-    due = bool(answer.stored or told or admitted.node.epoch != uow.epoch) or any(
+    # A journal that was lost never says UPLOADED: its results are named in each answer, and hurry none.
+    stored = uow.run.attempts.count(node=admitted.node.id, journal=admitted.node.journal, stored=True, uploaded=False)
+    due = bool(stored or told or admitted.node.epoch != uow.epoch) or any(
         _unarrived(attempt, admitted, call) for attempt in grants
     )
     full = answer.model_copy(
