@@ -95,6 +95,31 @@ class Desk:
         return dict(self.reader.story(attempt)[-1].detail)
 
 
+async def _nothing(*_: object) -> None:
+    return None
+
+
+def _kept(_: str, __: list[ObjectRef]) -> None:
+    return None
+
+
+def _services(books: JournalWriter, objects: ObjectFolder) -> Services:
+    return Services(
+        books=books,
+        objects=objects,
+        lines=Lines("labcommons.node"),
+        limits=Limits(patience=0.3, ready=0.3, look=0.05, slice=0.05),
+        time_scale=1.0,
+        acknowledged=_nothing,
+        silent_s=lambda: 0.0,
+        kick=lambda: None,
+        local=lambda: "",
+        result_kept=_kept,
+        described=lambda *_: {},
+        check_runtime=_nothing,
+    )
+
+
 @contextlib.asynccontextmanager
 async def desk(tmp_path: Path, words: Words, *, left: tuple[EntryKind, ...] = ()) -> AsyncIterator[Desk]:
     """``left``: kinds of entries past RECEIVED that an earlier life left of ``att_1``."""
@@ -102,30 +127,11 @@ async def desk(tmp_path: Path, words: Words, *, left: tuple[EntryKind, ...] = ()
     await books.append(session())
     reader, objects = JournalReader(tmp_path / "journal.sqlite"), ObjectFolder(tmp_path / "objects")
 
-    async def nothing(*_: object) -> None:
-        return None
-
     async def opened() -> Any:
         words._dial("open")
         return words
 
-    def kept(_: str, __: list[ObjectRef]) -> None:
-        return None
-
-    services = Services(
-        books=books,
-        objects=objects,
-        lines=Lines("labcommons.node"),
-        limits=Limits(patience=0.3, ready=0.3, look=0.05, slice=0.05),
-        time_scale=1.0,
-        acknowledged=nothing,
-        silent_s=lambda: 0.0,
-        kick=lambda: None,
-        local=lambda: "",
-        result_kept=kept,
-        described=lambda *_: {},
-        check_runtime=nothing,
-    )
+    services = _services(books, objects)
     bench = Bench("press", opened, services)
     if left:
         given = grant(attempt="att_1", fence=1)
@@ -237,3 +243,16 @@ async def test_a_refusal_of_one_grant_alone_keeps_the_tokens(tmp_path: Path) -> 
         found.take()
         await found.kinds("att_1", "RECEIVED", "INTENT", "TOMBSTONE")
         assert found.bench.ready_tokens() != []
+
+
+async def test_two_grants_of_a_failed_commit_leave_the_fence_where_the_journal_has_it(tmp_path: Path) -> None:
+    async with desk(tmp_path, Words()) as found:
+        bench = found.bench
+        bench.fence = (3, 10)
+        bench.raise_fence("att_1", (3, 11))
+        bench.raise_fence("att_2", (3, 12))
+        assert bench.fence == (3, 12)
+        bench.settle_fence("att_1", (3, 10))
+        assert bench.fence == (3, 12)
+        bench.settle_fence("att_2", (3, 10))
+        assert bench.fence == (3, 10)

@@ -26,6 +26,7 @@ class Bench(Handling):
     def __init__(self, name: str, open_instrument: Callable[[], Awaitable[Instrument]], services: Services) -> None:
         super().__init__(name, open_instrument, services)
         self.fence: tuple[int, int] = (-1, -1)
+        self.unwritten: dict[str, tuple[int, int]] = {}
         self.tokens = Tokens()
         self.queue: deque[Run] = deque()
         self.current: Run | None = None
@@ -41,6 +42,16 @@ class Bench(Handling):
         waiting = sum(1 for run in self.runs.values() if run.last is RECEIVED)
         self.tokens = self.tokens.refill(waiting)
         return sorted(self.tokens.out)
+
+    def raise_fence(self, attempt: str, fence: tuple[int, int]) -> None:
+        """``attempt`` brought ``fence``, and its first entry is on its way to the disk."""
+        self.unwritten[attempt] = fence
+        self.fence = fence
+
+    def settle_fence(self, attempt: str, written: tuple[int, int]) -> None:
+        """Its entry is written, or refused with its commit. ``written``: the highest fence that the journal holds."""
+        self.unwritten.pop(attempt, None)
+        self.fence = max([written, *self.unwritten.values()])
 
     def take(self, run: Run) -> None:
         """Queue a run whose RECEIVED entry was submitted."""

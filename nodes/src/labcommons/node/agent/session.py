@@ -272,9 +272,8 @@ class Session:
         if bench is None or isinstance(found, Close):
             self._close(grant.attempt, found if isinstance(found, Close) else _no_bench(grant))
             return True
-        before = bench.fence
         bench.tokens = bench.tokens.consume(grant.token)
-        bench.fence = (grant.epoch, grant.fence)
+        bench.raise_fence(grant.attempt, (grant.epoch, grant.fence))
         run = self._checked(grant, bench)
         draft = Draft(EntryKind.RECEIVED, grant.attempt, grant=grant)
         if isinstance(run, Close):
@@ -282,16 +281,16 @@ class Session:
             self.lines.info("grant refused", attempt=grant.attempt, reason=run.reason, why=run.text)
         entry = self._submit(draft)
 
-        def undo(done: asyncio.Future[Entry]) -> None:
-            # Nothing of it was written: the permission is as unused as the facility still thinks it.
+        def settle(done: asyncio.Future[Entry]) -> None:
+            bench.settle_fence(grant.attempt, self.reader.fence(bench.name))
             if not done.cancelled() and isinstance(done.exception(), JournalUnavailable):
+                # Nothing of it was written: the permission is as unused as the facility still thinks it.
                 bench.tokens = bench.tokens.restore(grant.token)
-                bench.fence = before
                 if isinstance(run, Run):
                     run.history.clear()
                     bench.runs.pop(run.attempt, None)
 
-        entry.add_done_callback(undo)
+        entry.add_done_callback(settle)
         if isinstance(run, Run):
             self.lines.info("grant taken", attempt=grant.attempt, instrument=grant.instrument, step=grant.step)
             bench.take(run)
