@@ -283,3 +283,18 @@ def test_an_unknown_protocol_is_said_with_its_field(books: Books, pia: Member) -
     with pytest.raises(NotFound) as refused:
         submit(books, pia, {**pia.body(), "protocol": "no-such"})
     assert (refused.value.word, refused.value.field) == ("unknown_protocol", "/protocol")
+
+
+def test_a_refund_gives_the_members_cap_back(books: Books, pia: Member, north: NodeDouble) -> None:
+    cap(books, pia, 120_000)
+    [failed] = pia.submit().experiments
+    books.dispatch()
+    [grant] = north.grants()
+    error = {"code": "hardware", "message": "jammed"}
+    north.perform(grant, outcome="failed", error=error)
+    with books.work.read() as uow:
+        assert uow.office.ledger.count(kind="refund") == 1
+    pia.cancel(failed)
+    assert len(pia.submit().experiments) == 1
+    with pytest.raises(InsufficientAllocation):
+        pia.submit()

@@ -249,9 +249,16 @@ def _cap_left(
     if member is None or member.cap_ms is None:
         return None
     left = {need.instrument_type: member.cap_ms for need in needs}
-    for hold in uow.office.holds.find(project=project, person=person_of(principal)):
+    holds = uow.office.holds.find(project=project, person=person_of(principal))
+    for hold in holds:
         if hold.instrument_type in left:
             left[hold.instrument_type] -= hold.amount_ms if hold.state == "OPEN" else hold.charged_ms
+    # What was refunded was not used after all.
+    steps = {hold.step for hold in holds if hold.charged_ms}
+    refundable = [str(row.id) for row in uow.run.attempts.find(step=list(steps))] if steps else []
+    for entry in uow.office.ledger.find(kind="refund", cause=refundable) if refundable else ():
+        if entry.instrument_type in left:
+            left[entry.instrument_type] += entry.amount_ms
     return left
 
 
