@@ -411,3 +411,18 @@ def test_a_node_that_has_not_journalled_the_epoch_gets_no_grant(books: Books, pi
     node.write(EntryKind.EPOCH, None, epoch=1)
     node.report()
     assert books.dispatch() == 1
+
+
+def test_a_held_call_brings_the_grant_of_a_token_that_was_given_meanwhile(
+    books: Books, pia: Member, north: NodeDouble
+) -> None:
+    north.tokens["press"] = []
+    held = north.next_call()
+    assert north.next(held) is None
+    north.ready()
+    north.report()
+    pia.submit()
+    assert books.dispatch() == 1
+    answer = north.next(held)
+    assert answer is not None
+    assert len(answer.grants) == 1

@@ -51,7 +51,8 @@ class NodeRow:
     """A lab's agent. ``state``: pending | active | quarantined | revoked. ``public_jwk``: the key it logs in with.
 
     ``call`` and ``next_call``: the highest call numbers of ``session``, of any call and of ``next``. ``epoch``: the
-    last one that it journalled. ``silence``: ``heard`` | ``lost`` (past the lease); its deadlines count from
+    last one that it journalled. ``tokens``: the unused ready tokens of the newest call, by instrument name; a held call
+    may be older than they are. ``silence``: ``heard`` | ``lost`` (past the lease); its deadlines count from
     ``lease_from``, the last call or the platform's own restart. ``reason``: of a quarantine or revocation.
     """
 
@@ -63,6 +64,7 @@ class NodeRow:
     session: SessionId | None = None
     call: int = 0
     next_call: int = 0
+    tokens: dict[str, Any] = field(default_factory=dict)
     journal: JournalId | None = None
     epoch: int = 0
     wire: int | None = None

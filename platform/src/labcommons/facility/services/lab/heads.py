@@ -65,7 +65,8 @@ def admit(uow: UnitOfWork, node: NodeId, head: Head, *, is_next: bool = False) -
     row, journal = _journal(uow, row, journal_id)
     fresh = head.call >= row.call
     if fresh:
-        row = replace(row, call=head.call, epoch=head.epoch, wire=wire)
+        tokens: dict[str, Any] = {name: list(numbers) for name, numbers in head.tokens.items()}
+        row = replace(row, call=head.call, epoch=head.epoch, wire=wire, tokens=tokens)
     if is_next and head.call > row.next_call:
         row = replace(row, next_call=head.call)
     if row != before or row.silence == "lost" or (fresh and head.call != before.call):

@@ -13,10 +13,10 @@ from typing import Literal
 
 from labcommons.core.errors import InvalidInput, LabCommonsError
 from labcommons.core.ids import NodeId
-from labcommons.facility.ports import AttemptRow, ObjectRow, UnitOfWork
+from labcommons.facility.ports import AttemptRow, NodeRow, ObjectRow, UnitOfWork
 from labcommons.facility.services.lab import heads, reading
 from labcommons.facility.services.run import lifecycle
-from labcommons.federation.wire import Answer, Cursor, Grant, Head, NextCall, ReportCall, Stop
+from labcommons.federation.wire import Answer, Cursor, Grant, NextCall, ReportCall, Stop
 from labcommons.scheduler import events
 
 __all__ = ["RETELL", "idle_answer", "next_answer", "put_object", "refused", "report"]
@@ -45,7 +45,7 @@ def next_answer(uow: UnitOfWork, node: NodeId, call: NextCall) -> Answer | None:
     admitted = heads.admit(uow, node, call, is_next=True)
     if call.call < admitted.node.next_call:
         return _answer(uow, admitted)
-    answer, due = _work(uow, admitted, call)
+    answer, due = _work(uow, admitted)
     return answer if due else None
 
 
@@ -54,7 +54,7 @@ def idle_answer(uow: UnitOfWork, node: NodeId, call: NextCall) -> Answer:
     admitted = heads.admit(uow, node, call, is_next=True)
     if call.call < admitted.node.next_call:
         return _answer(uow, admitted)
-    return _work(uow, admitted, call)[0]
+    return _work(uow, admitted)[0]
 
 
 def _answer(uow: UnitOfWork, admitted: heads.Admitted) -> Answer:
@@ -69,7 +69,7 @@ def _answer(uow: UnitOfWork, admitted: heads.Admitted) -> Answer:
     )
 
 
-def _work(uow: UnitOfWork, admitted: heads.Admitted, call: NextCall) -> tuple[Answer, bool]:
+def _work(uow: UnitOfWork, admitted: heads.Admitted) -> tuple[Answer, bool]:
     """The whole answer to ``next``, and whether something in it may not have reached the node yet."""
     answer = _answer(uow, admitted)
     live = uow.run.attempts.find(node=admitted.node.id, state=heads.live_states())
@@ -83,7 +83,7 @@ def _work(uow: UnitOfWork, admitted: heads.Admitted, call: NextCall) -> tuple[An
     # A journal that was lost never says UPLOADED: its results are named in each answer, and hurry none.
     stored = uow.run.attempts.count(node=admitted.node.id, journal=admitted.node.journal, stored=True, uploaded=False)
     due = bool(stored or told or admitted.node.epoch != uow.epoch) or any(
-        _unarrived(attempt, admitted, call) for attempt in grants
+        _unarrived(attempt, admitted.node) for attempt in grants
     )
     full = answer.model_copy(
         update={
@@ -109,11 +109,14 @@ def _to_send(attempt: AttemptRow, admitted: heads.Admitted) -> bool:
     return admitted.node.state == "active" or attempt.session != admitted.node.session
 
 
-def _unarrived(attempt: AttemptRow, admitted: heads.Admitted, call: Head) -> bool:
-    """Whether the node has not got the grant, by its own word: it still lists the grant's token as unused."""
-    if attempt.session != admitted.node.session:
+def _unarrived(attempt: AttemptRow, node: NodeRow) -> bool:
+    """Whether the node has not got the grant, by its newest word: it still lists the grant's token as unused.
+
+    The newest call's word, not the held one's: the token may have been given while that one was held.
+    """
+    if attempt.session != node.session:
         return True
-    return attempt.token in call.tokens.get(str(attempt.grant["instrument"]), [])
+    return attempt.token in node.tokens.get(str(attempt.grant["instrument"]), [])
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------

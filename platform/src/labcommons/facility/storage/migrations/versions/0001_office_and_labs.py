@@ -180,6 +180,7 @@ def _nodes() -> None:
         "nodes",
         *need(sa.String(), "id lab state silence"),
         *need(sa.BigInteger(), "created_at call next_call epoch version"),
+        *need(JSON, "tokens"),
         *may(JSON, "public_jwk"),
         *may(sa.String(), "session journal software ray_cluster reason"),
         *may(sa.BigInteger(), "wire last_seen_at lease_from"),
