@@ -106,8 +106,33 @@ def test_a_manifest_cannot_change_an_instruments_type(books: Books, north: NodeD
     changed.calls, changed.tokens, changed.cursor = north.calls, north.tokens, north.cursor
     changed.put(changed.manifest)
     with pytest.raises(Conflict) as refused:
-        changed.report([])
+        changed.next()
     assert refused.value.word == "manifest_type"
+
+
+def test_a_manifest_that_cannot_be_taken_holds_back_no_evidence(books: Books, pia: Member, north: NodeDouble) -> None:
+    pia.submit()
+    books.dispatch()
+    [grant] = north.grants()
+    north.begin(grant)
+    north.manifest_hash = north.put(b"no json")
+    north.finish(grant.attempt)
+    north.report()
+    assert books.attempt(grant.attempt).state == "SUCCEEDED"
+    with pytest.raises(InvalidInput):
+        north.next()
+
+
+def test_a_manifest_cannot_contradict_what_the_commons_published(books: Books) -> None:
+    document = press_manifest()
+    action = next(iter(document["instruments"][0]["offers"][0]["actions"].values()))
+    action["parameters"] = {"theta": {"kind": "quantity", "unit": "mm", "min": "0", "max": "9"}}
+    node = books.lab("west", document)
+    node.put(node.manifest)
+    with pytest.raises(InvalidInput) as refused:
+        node.next()
+    assert refused.value.word == "bad_manifest"
+    assert refused.value.remedy
 
 
 def test_bytes_that_are_no_manifest_are_refused(books: Books) -> None:
@@ -115,7 +140,7 @@ def test_bytes_that_are_no_manifest_are_refused(books: Books) -> None:
     sha256 = node.put(b"no json")
     node.manifest_hash = sha256
     with pytest.raises(InvalidInput) as refused:
-        node.report()
+        node.next()
     assert refused.value.word == "bad_manifest"
 
 

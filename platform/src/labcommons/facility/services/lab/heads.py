@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labcommons.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from labcommons.core.errors import Conflict, Forbidden, InvalidInput, LabCommonsError, NotFound
 from labcommons.core.ids import InstrumentId, JournalId, NodeId, SessionId
 from labcommons.facility.ports import (
     InstrumentRow,
@@ -23,6 +23,8 @@ from labcommons.facility.ports import (
 from labcommons.facility.services.run import lifecycle
 from labcommons.federation.versions import SPEAKS, agree
 from labcommons.federation.wire import Head
+from labcommons.protocols.capabilities import load_shipped
+from labcommons.protocols.checks import check_manifest
 from labcommons.protocols.manifests import Manifest, parse_manifest
 from labcommons.scheduler import events
 from labcommons.scheduler.attempts import LIVE
@@ -75,7 +77,7 @@ def admit(uow: UnitOfWork, node: NodeId, head: Head, *, is_next: bool = False) -
         # Its tokens were of no use while it lived in another epoch.
         uow.wake("dispatch")
     if (fresh and head.call != before.call) or row.session != before.session:
-        _take_over(uow, row, head)
+        _take_over(uow, row, head, is_next=is_next)
     return Admitted(row, journal, wire, fresh)
 
 
@@ -170,9 +172,16 @@ def _heard(uow: UnitOfWork, row: NodeRow) -> NodeRow:
 # --- what the head says -----------------------------------------------------------------------------------------------
 
 
-def _take_over(uow: UnitOfWork, row: NodeRow, head: Head) -> None:
-    """Manifests, health, tokens and progress."""
-    _describe(uow, row, head)
+def _take_over(uow: UnitOfWork, row: NodeRow, head: Head, *, is_next: bool) -> None:
+    """Manifests, health, tokens and progress.
+
+    A manifest that cannot be taken keeps work away (``next`` is refused), never evidence (``report`` is read).
+    """
+    try:
+        _describe(uow, row, head)
+    except LabCommonsError as refusal:
+        if is_next or refusal.word == "manifest_missing":
+            raise
     benches = {bench.name: bench for bench in uow.lab.instruments.find(node=row.id)}
     changed = False
     for name, health in head.health.items():
@@ -243,6 +252,10 @@ def _manifest(uow: UnitOfWork, row: NodeRow, sha256: str) -> Manifest:
             f"the manifest {sha256} is not JSON: {error}", code="bad_manifest", remedy="send its canonical JSON"
         ) from error
     manifest = parse_manifest(document)
+    # Capabilities of the lab's own are its own word; what the commons has published it cannot contradict.
+    wrong = [one for one in check_manifest(manifest, load_shipped()) if one.code != "unknown_capability"]
+    if wrong:
+        raise InvalidInput(wrong[0].text, code="bad_manifest", field=wrong[0].field, remedy=wrong[0].remedy)
     uow.lab.manifests.add(ManifestRow(sha256, row.lab, row.id, document, uow.now))
     return manifest
 
