@@ -41,6 +41,8 @@ class Dispatcher(Worker):
     def dispatch(self) -> int:
         """Decide and commit once; how many grants. Raises ``StaleVersion`` when somebody was first."""
         with self._work.read() as uow:
+            if not queue.grantable(uow):
+                return 0
             snapshot = queue.snapshot(uow)
         decision = granting.decide(snapshot)
         if not decision.grants:

@@ -13,7 +13,7 @@ from labcommons.facility.services.run.lifecycle import samples
 from labcommons.scheduler.dispatch import Bench, Candidate, WaitingStep
 from labcommons.scheduler.steps import ENDED, StepState
 
-__all__ = ["OPEN", "Snapshot", "bench_of", "snapshot", "waiting"]
+__all__ = ["OPEN", "Snapshot", "bench_of", "grantable", "snapshot", "waiting"]
 
 #: States of a step that has not ended.
 OPEN = tuple(str(state) for state in StepState if state not in ENDED)
@@ -30,6 +30,11 @@ class Snapshot:
     node_rows: Mapping[str, NodeRow]
     experiments: Mapping[str, ExperimentRow]
     running: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
+
+
+def grantable(uow: UnitOfWork) -> bool:
+    """Whether any bench has a ready token left: without one, a queue of thousands need not be read."""
+    return bool(_tokens(uow, uow.lab.nodes.find()))
 
 
 def snapshot(uow: UnitOfWork, *, states: Iterable[str] = ("READY",)) -> Snapshot:
