@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 
 from labcommons.core import units
 from labcommons.core.decimals import decimal_text
-from labcommons.core.errors import InvalidInput, LabCommonsError, OutOfRange
+from labcommons.core.errors import BareNumber, InvalidInput, LabCommonsError, OutOfRange
 from labcommons.core.profiles import Profile
-from labcommons.core.quantities import Quantity, bare_number, parse_quantity
+from labcommons.core.quantities import Quantity, parse_quantity
 from labcommons.core.values import Array, Enum, Int, Kind, Sample, Text, Value, kind_of, value_from_json
 from labcommons.protocols.fields import DecimalField, Form, QuantityField, Several, Title, UnitField, ValueField
 from labcommons.protocols.problems import as_pydantic
@@ -187,11 +187,17 @@ class ParameterSpec(Form):
             return Enum(text)
         if self.kind != "quantity":
             return value_from_json(given, field)
-        if isinstance(given, str) and self.unit != "1":
-            return parse_quantity(text, field)
         if self.unit != "1":
-            raise bare_number(given, field)
+            return self._with_unit(text, field)
         return parse_quantity(text if " " in text else f"{text} 1", field)
+
+    def _with_unit(self, text: str, field: str) -> Quantity:
+        try:
+            return parse_quantity(text, field)
+        except BareNumber as error:
+            # The words of a person are at hand, so the remedy can be theirs.
+            remedy = f'write it with its unit, as in "{text} {self.unit}"'
+            raise BareNumber(error.detail, field=field, remedy=remedy) from None
 
 
 def _whole(text: str, field: str) -> int:

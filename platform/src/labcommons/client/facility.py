@@ -78,6 +78,10 @@ class Facility:
         """Their instruments, with state and what they offer."""
         return list(self.pages("instruments"))
 
+    def names(self) -> dict[str, str]:
+        """What people call the labs and instruments of the federation, by identifier."""
+        return {one["id"]: one["name"] for one in (*self.labs(), *self.instruments())}
+
     def protocols(self) -> list[dict[str, Any]]:
         """The protocols that the facility knows, newest versions."""
         return list(self.pages("protocols"))

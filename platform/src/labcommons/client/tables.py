@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["duration_text", "plain_rows", "value_text"]
+from labcommons.core.times import from_text
+
+__all__ = ["duration_text", "plain_rows", "value_text", "when_text"]
 
 
 def value_text(value: Any) -> str:
@@ -54,6 +56,11 @@ def duration_text(ms: int | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def when_text(instant: str) -> str:
+    """A time of the API in the reader's own zone, to the second: ``2026-11-24 19:13:42 CET``."""
+    return from_text(instant).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def plain_rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from labcommons.client.errors import FacilityUnreachable
 from labcommons.client.results import AT_REST
+from labcommons.client.tables import when_text
 
 if TYPE_CHECKING:
     from labcommons.client.facility import Facility
@@ -89,14 +90,8 @@ def progress_line(experiments: Sequence[Experiment]) -> str:
         words.append(f"next at place {first['place']}")
     etas = [one.data["eta"]["p50_at"] for one in experiments if one.state not in AT_REST and one.data.get("eta")]
     if etas:
-        words.append(f"last expected {_local(max(etas))}")
+        words.append(f"last expected {when_text(max(etas))}")
     return ", ".join(words)
-
-
-def _local(instant: str) -> str:
-    from labcommons.core.times import from_text
-
-    return from_text(instant).astimezone().strftime("%H:%M:%S")
 
 
 def wait_for(

@@ -13,9 +13,8 @@ import click
 from labcommons.client import requests
 from labcommons.client.commands.common import EXIT_FAILED, EXIT_PERSON, Console, command
 from labcommons.client.commands.run import read_document
-from labcommons.client.facility import Facility
 from labcommons.client.results import Experiment, Record, Study
-from labcommons.client.tables import duration_text, value_text
+from labcommons.client.tables import duration_text, value_text, when_text
 
 __all__ = ["COMMANDS"]
 
@@ -48,8 +47,10 @@ def labs(console: Console) -> None:
 def instruments(console: Console) -> None:
     """List the instruments, their type and state."""
     with console.facility() as lab:
+        names = {} if console.as_json else lab.names()
+        found = [{**one, "lab": names.get(one["lab"], one["lab"])} for one in lab.instruments()]
         console.table(
-            lab.instruments(),
+            found,
             ["id", "name", "type", "state", "lab", "running", "simulated"],
             "No instrument is known yet. A lab's node tells of its own when it connects.",
         )
@@ -91,8 +92,8 @@ def list_experiments(console: Console, project: str | None, study: str | None, s
     with console.facility() as lab:
         found = [one.data for one in lab.experiments(project=project, study=study, state=state)]
         console.table(
-            found,
-            ["id", "label", "protocol=protocol_id", "state", "place", "submitted=submitted_at"],
+            [{**one, "when": when_text(one["submitted_at"])} for one in found] if not console.as_json else found,
+            ["id", "label", "protocol=protocol_id", "state", "place", "submitted=when"],
             "No experiment matches. Submit one: labcommons submit --help",
         )
 
@@ -109,12 +110,7 @@ def show(console: Console, identifier: str) -> None:
             states = ", ".join(f"{number} {state}" for state, number in thing.data["states"].items())
             click.echo(f"{thing.id}  {thing.data['name']}: {states}")
         else:
-            click.echo(_experiment_text(thing, _names(lab)))
-
-
-def _names(lab: Facility) -> dict[str, str]:
-    """What people call the labs and instruments of the federation, by identifier."""
-    return {one["id"]: one["name"] for one in (*lab.labs(), *lab.instruments())}
+            click.echo(_experiment_text(thing, lab.names()))
 
 
 def _experiment_text(one: Experiment, names: Mapping[str, str]) -> str:
@@ -164,7 +160,7 @@ def result(console: Console, identifier: str, folder: str | None) -> None:
         else:
             columns = ["label", "output", "value", "lab", "simulated", "cite"]
             empty = f"No result yet. Wait for it: labcommons watch {identifier}"
-            console.table(_result_rows(records, _names(lab)), columns, empty)
+            console.table(_result_rows(records, lab.names()), columns, empty)
         experiments = thing.experiments if isinstance(thing, Study) else [thing]
     if any(one.state == "needs_person" for one in experiments):
         sys.exit(EXIT_PERSON)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,13 @@ def compile_work(
     work = _work(body_file, protocol, _one_experiment(pairs, None, labs, types, 0))
     with console.facility() as lab:
         items = lab.compile(work["protocol"], work["experiments"], project=project or work.get("project"))
-    console.document({"items": items}, "\n".join(_compiled(at, item) for at, item in enumerate(items)))
+        names = {} if console.as_json else lab.names()
+    console.document({"items": items}, "\n".join(_compiled(at, item, names) for at, item in enumerate(items)))
     if any("reasons" in item for item in items):
         sys.exit(3)
 
 
-def _compiled(at: int, item: dict[str, Any]) -> str:
+def _compiled(at: int, item: dict[str, Any], names: Mapping[str, str]) -> str:
     if "reasons" in item:
         return "\n".join(
             f"experiment {at}: cannot run: {one['code']} {one.get('field') or ''} (step {one.get('step') or '-'}, "
@@ -115,7 +116,7 @@ def _compiled(at: int, item: dict[str, Any]) -> str:
             f"holds {duration_text(step['hold_ms'])}"
         )
         lines += [
-            f"  {one['instrument']} of {one['lab']}: about {duration_text(one['expected_ms'])}, "
+            f"  {names.get(one['instrument'])} of {names.get(one['lab'])}: about {duration_text(one['expected_ms'])}, "
             f"at most {duration_text(one['maximum_ms'])}"
             for one in step["candidates"]
         ]
@@ -165,6 +166,7 @@ def submit_work(
         )
         if wait:
             lab.wait(experiments, study=made.id)
+            console.note(f"results: labcommons result {made.id}")
             sys.exit(ending_code([one.state for one in experiments]))
 
 
