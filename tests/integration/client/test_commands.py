@@ -100,8 +100,14 @@ def test_a_protocol_is_added_from_a_file(rae: Run, tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({**document, "id": "mine.toughness", "title": "Mine"}))
     assert "mine.toughness is sha256:" in rae("protocols", "--add", str(file)).stdout
-    file.write_text("{")
-    assert as_json(rae, "protocols", "--add", str(file), code=3)["type"] == "bad_document"
+    for text in ("{", "[]"):
+        file.write_text(text)
+        assert as_json(rae, "protocols", "--add", str(file), code=3)["type"] == "bad_document"
+    assert as_json(rae, "protocols", "--add", str(tmp_path / "none.json"), code=3)["type"] == "bad_document"
+    # A name is its first owner's: nobody else may say what it means to everybody.
+    file.write_text(json.dumps({**document, "title": "Another meaning"}))
+    taken = as_json(rae, "protocols", "--add", str(file), code=3)
+    assert (taken["type"], taken["field"]) == ("name_taken", "/id")
 
 
 def test_compile_says_cost_and_place_or_reasons(rae: Run) -> None:
@@ -190,6 +196,8 @@ def test_cancelled_work_ends_with_one(rae: Run) -> None:
     [
         (("show", NOBODY), 3, "not_found"),
         (("show", "nonsense"), 3, "bad_identifier"),
+        (("cancel", "../../version"), 3, "bad_identifier"),
+        (("cancel", NOBODY), 3, "not_found"),
         (("result", NOBODY), 3, "not_found"),
         (("submit", PROTOCOL, "--arg", "n=9.5"), 3, "wrong_kind"),
         (("submit", PROTOCOL, "--arg", "theta=40"), 3, "bare_number"),
@@ -204,7 +212,18 @@ def test_refusals_are_one_problem_document(rae: Run, words: Sequence[str], code:
     assert rae(*words, code=code).stdout == ""
 
 
-@pytest.mark.parametrize("words", [("submit",), ("submit", PROTOCOL, "--arg", "n"), ("show",), ("frobnicate",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("submit",),
+        ("submit", PROTOCOL, "--arg", "n"),
+        ("submit", PROTOCOL, "--arg", "n=9", "--arg", "n=8"),
+        ("submit", PROTOCOL, *ARGUMENTS, "--key", ""),
+        ("submit", "--file", "-", *ARGUMENTS),
+        ("show",),
+        ("frobnicate",),
+    ],
+)
 def test_usage_is_two(rae: Run, words: Sequence[str]) -> None:
     rae(*words, code=2)
 

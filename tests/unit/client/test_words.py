@@ -1,12 +1,13 @@
 """What people write becomes Values; what comes back becomes words, rounded as a laboratory would."""
 
+import time
 from typing import Any
 
 import pytest
 
 from labcommons.client.arguments import to_values
 from labcommons.client.commands.run import ending_code
-from labcommons.client.tables import duration_text, plain_rows, value_text
+from labcommons.client.tables import duration_text, plain_rows, value_text, when_text
 from labcommons.core.errors import BareNumber, InvalidInput, UnknownUnit
 from labcommons.core.quantities import Quantity
 
@@ -106,3 +107,11 @@ def test_rows_hold_one_output_each_with_what_it_hangs_on() -> None:
 )
 def test_exit_codes_tell_failed_work_from_work_that_needs_a_person(states: list[str], code: int) -> None:
     assert ending_code(states) == code
+
+
+def test_times_are_shown_in_the_readers_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Lisbon")
+    time.tzset()
+    assert when_text("2026-07-01T09:00:00.000Z") == "2026-07-01 10:00:00 WEST"
+    monkeypatch.undo()
+    time.tzset()

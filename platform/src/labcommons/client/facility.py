@@ -17,6 +17,7 @@ from labcommons.client.results import Experiment, Study
 from labcommons.client.transport import Transport
 from labcommons.client.waiting import wait_for
 from labcommons.core.errors import InvalidInput, LabCommonsError
+from labcommons.core.ids import ExperimentId
 
 __all__ = ["Facility"]
 
@@ -153,8 +154,8 @@ class Facility:
         return Study(self, self.transport.send(requests.get("studies", answer["study"])))
 
     def cancel(self, experiment: str) -> dict[str, Any]:
-        """Wish that ``experiment`` ends."""
-        return dict(self.transport.send(requests.cancel(experiment, key=secrets.token_urlsafe(18))))
+        """Wish that ``experiment`` ends. Raises ``InvalidInput`` for what is no experiment's identifier."""
+        return dict(self.transport.send(requests.cancel(ExperimentId.parse(experiment), key=secrets.token_urlsafe(18))))
 
     def wait(
         self,

@@ -56,4 +56,4 @@ def store_protocol(document: Mapping[str, Any], *, key: str) -> Request:
 
 def cancel(experiment: str, *, key: str) -> Request:
     """Wish that an experiment ends."""
-    return Request("POST", f"/v1/experiments/{quote(experiment)}/cancel", body={}, key=key)
+    return Request("POST", f"/v1/experiments/{quote(experiment, safe='')}/cancel", body={}, key=key)

@@ -13,7 +13,7 @@ import click
 from labcommons.client import requests
 from labcommons.client.commands.common import EXIT_FAILED, EXIT_PERSON, Console, command
 from labcommons.client.commands.run import read_document
-from labcommons.client.results import Experiment, Record, Study
+from labcommons.client.results import ENDED, Experiment, Record, Study
 from labcommons.client.tables import duration_text, value_text, when_text
 
 __all__ = ["COMMANDS"]
@@ -122,7 +122,8 @@ def _experiment_text(one: Experiment, names: Mapping[str, str]) -> str:
     lines += [f"  {name} = {value_text(value)}" for name, value in data["arguments"].items()]
     for step in data["steps"]:
         charged = f", charged {duration_text(step['charged_ms'])}" if step.get("charged_ms") is not None else ""
-        lines.append(f"  step {step['step']}: {step['state']} (holds {duration_text(step['hold_ms'])}{charged})")
+        held = f"held at most {duration_text(step['hold_ms'])}"
+        lines.append(f"  step {step['step']}: {step['state']} ({held}{charged})  {step.get('reason') or ''}".rstrip())
         lines += [
             f"    {each['attempt']}  {each['state']}  {names.get(each['instrument'], each['instrument'])} of "
             f"{names.get(each['lab'], each['lab'])}  {each.get('reason') or ''}".rstrip()
@@ -151,6 +152,7 @@ def result(console: Console, identifier: str, folder: str | None) -> None:
     """Print results with units and uncertainty, and the identifier to cite each by."""
     with console.facility() as lab:
         thing = lab.attach(identifier)
+        experiments = thing.experiments if isinstance(thing, Study) else [thing]
         records = list(thing.records())
         if folder is not None:
             for record in records:
@@ -158,13 +160,13 @@ def result(console: Console, identifier: str, folder: str | None) -> None:
         if console.as_json:
             console.document([record.data for record in records], "")
         else:
-            columns = ["label", "output", "value", "lab", "simulated", "cite"]
-            empty = f"No result yet. Wait for it: labcommons watch {identifier}"
+            columns = ["label", "output", "value", "run", "lab", "simulated", "cite"]
+            over = all(one.state in ENDED for one in experiments)
+            empty = "Nothing ran, so there is no result." if over else f"No result yet: labcommons watch {identifier}"
             console.table(_result_rows(records, lab.names()), columns, empty)
-        experiments = thing.experiments if isinstance(thing, Study) else [thing]
     if any(one.state == "needs_person" for one in experiments):
         sys.exit(EXIT_PERSON)
-    if not records and any(one.state in {"failed", "cancelled"} for one in experiments):
+    if any(one.state in {"failed", "cancelled"} for one in experiments):
         sys.exit(EXIT_FAILED)
 
 
@@ -178,10 +180,15 @@ def _result_rows(records: Sequence[Record], names: Mapping[str, str]) -> list[di
             "simulated": record.data["simulated"],
             "cite": record.ark,
         }
-        rows += [{**about, "output": name, "value": value_text(value)} for name, value in record.outputs.items()]
+        # What failed is marked where it is read: its numbers are kept, they are no measurement to build on.
+        error = record.data.get("error") or {}
+        ended = str(record.data["outcome"]) + (f": {error.get('code')}" if error else "")
+        rows += [
+            {**about, "output": name, "value": value_text(value), "run": ended}
+            for name, value in record.outputs.items()
+        ]
         if not record.outputs:
-            error = record.data.get("error") or {}
-            rows.append({**about, "value": f"{record.data['outcome']}: {error.get('message') or 'no outputs'}"})
+            rows.append({**about, "value": error.get("message") or "no outputs", "run": ended})
     return rows
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from labcommons.client.commands.common import EXIT_FAILED, EXIT_PERSON, Console, command
-from labcommons.client.results import AT_REST, Experiment, Study
+from labcommons.client.results import AT_REST, ENDED, Experiment, Study
 from labcommons.client.tables import duration_text
 from labcommons.core.errors import InvalidInput
 
@@ -20,17 +20,26 @@ __all__ = ["COMMANDS", "ending_code", "read_document"]
 _EXAMPLE = 'compression-toughness --arg n=9 --arg theta="40 deg" --arg r="2.1 mm" --arg t="1.05 mm"'
 
 
-def read_document(path: str) -> Any:
+def read_document(path: str) -> dict[str, Any]:
     """A JSON or YAML document from a file, or from stdin when ``path`` is ``-``."""
     import yaml
 
-    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     try:
-        return json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        found = json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
+    except OSError as error:
+        raise InvalidInput(
+            f"{path} cannot be read: {error.strerror}", code="bad_document", remedy="name a file that is there"
+        ) from None
     except (ValueError, yaml.YAMLError) as error:
         raise InvalidInput(
             f"{path} is neither JSON nor YAML: {error}", code="bad_document", remedy="mend the file and try again"
         ) from None
+    if not isinstance(found, dict):
+        raise InvalidInput(
+            f"{path} holds no document", code="bad_document", remedy="write names and values, as in `title: ...`"
+        )
+    return found
 
 
 def _one_experiment(
@@ -41,6 +50,8 @@ def _one_experiment(
         name, sign, text = pair.partition("=")
         if not sign:
             raise click.BadParameter(f'{pair!r} is not name=value, as in theta="40 deg"', param_hint="--arg")
+        if name in arguments:
+            raise click.BadParameter(f"{name} is given twice", param_hint="--arg")
         arguments[name] = text
     wishes = {"label": label, "labs": list(labs), "types": list(types), "priority": priority}
     return {"arguments": arguments, **{name: value for name, value in wishes.items() if value}}
@@ -49,8 +60,12 @@ def _one_experiment(
 def _work(body_file: str | None, protocol: str | None, one: dict[str, Any]) -> dict[str, Any]:
     """The work asked for: the body of a file, or one experiment from the options."""
     if body_file is not None:
+        if one != {"arguments": {}}:
+            raise click.UsageError(
+                "with --file, what is asked for stands in the file: give no --arg, --lab or the like"
+            )
         body = read_document(body_file)
-        if not isinstance(body, dict) or not isinstance(body.get("experiments"), list):
+        if not isinstance(body.get("experiments"), list):
             raise InvalidInput(
                 f"{body_file} has no list `experiments`",
                 code="bad_document",
@@ -149,6 +164,8 @@ def submit_work(
     wait: bool,
 ) -> None:
     """Submit one experiment, or all of a file, as one study. Taken whole or refused whole."""
+    if key == "":
+        raise click.BadParameter("an empty key protects nothing; leave it out, and one is drawn", param_hint="--key")
     work = _work(body_file, protocol, _one_experiment(pairs, label, labs, types, priority))
     with console.facility() as lab:
         made = lab.submit(
@@ -182,11 +199,14 @@ def watch(console: Console, identifier: str, timeout: float | None) -> None:
             lab.wait(
                 experiments, timeout, progress=not console.as_json, study=thing.id if isinstance(thing, Study) else None
             )
+            gave_up = False
         except TimeoutError as error:
             console.note(str(error))
+            gave_up = True
         for one in experiments:
             _say_ended(console, one)
-        sys.exit(ending_code([one.state for one in experiments]))
+        # Not 0: a script that goes on to read results must know that there may be none.
+        sys.exit(ending_code([one.state for one in experiments]) or (EXIT_FAILED if gave_up else 0))
 
 
 def _say_ended(console: Console, one: Experiment) -> None:
@@ -210,12 +230,11 @@ def cancel(console: Console, experiment: str) -> None:
     with console.facility() as lab:
         data = lab.cancel(experiment)
         state = data.get("state")
-        console.document(
-            data,
-            f"{experiment} is {state}."
-            if state == "cancelled"
-            else f"{experiment}: cancelling; it is {state} until the lab has said what ran.",
-        )
+        if state in ENDED:
+            text = f"{experiment} is {state}."
+        else:
+            text = f"{experiment}: cancelling; it is {state} until the lab has said what ran."
+        console.document(data, text)
 
 
 COMMANDS = [compile_work, submit_work, watch, cancel]

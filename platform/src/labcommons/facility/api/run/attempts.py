@@ -53,6 +53,6 @@ def show_attempt(attempt: str, call: Annotated[Call, Depends(Action("attempt.rea
     with call.read() as uow:
         row = uow.run.attempts.get(attempt)
         if row is None:
-            raise missing("attempt")
+            raise missing()
         call.allow(Resource("attempt", project=row.project, lab=row.lab))
         return AttemptStory.model_validate(attempts.show(uow, row))

@@ -75,7 +75,7 @@ def _may_follow(call: Call, experiment: str) -> None:
     with call.read() as uow:
         row = uow.run.experiments.get(experiment)
         if row is None:
-            raise missing("experiment")
+            raise missing()
         call.allow(Resource("experiment", project=row.project, owner=row.submitted_by))
 
 

@@ -59,7 +59,7 @@ def _visible(uow: UnitOfWork, call: Call, sha256: str) -> RecordObjectRow:
         record = uow.run.records.get(named.record)
         if record is not None and call.may(Resource("object", project=record.project, lab=record.lab)):
             return named
-    raise missing("object")
+    raise missing()
 
 
 def _chunks(source: BinaryIO) -> Iterator[bytes]:

@@ -67,7 +67,7 @@ def list_protocols(call: Annotated[Call, Depends(Action("protocol.read"))], page
     status_code=201,
     response_model=ProtocolForm,
     summary="Store a protocol",
-    responses=documented(401, 403, 413, 422),
+    responses=documented(401, 403, 409, 413, 422),
 )
 def store_protocol(
     document: Annotated[

@@ -22,7 +22,7 @@ ark_router = APIRouter(tags=["records"])
 
 def _form(uow: UnitOfWork, call: Call, row: RecordRow | None) -> Record:
     if row is None:
-        raise missing("record")
+        raise missing()
     call.allow(Resource("record", project=row.project, lab=row.lab))
     return Record.model_validate(records.present_all(uow, [row])[0])
 

@@ -41,6 +41,6 @@ def show_study(study: str, call: Annotated[Call, Depends(Action("study.read"))])
     with call.read() as uow:
         row = uow.run.studies.get(study)
         if row is None:
-            raise missing("study")
+            raise missing()
         call.allow(Resource("study", project=row.project))
         return Study.model_validate(studies.present(uow, row))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labcommons.core.errors import Conflict, InvalidInput, NotFound
+from labcommons.core.errors import Conflict, InvalidInput
 from labcommons.core.ids import PersonId, ProjectId
 from labcommons.facility.ports import MemberRow, PersonRow, ProjectRow, UnitOfWork
 from labcommons.facility.services.office.people import named
+from labcommons.facility.services.run.access import missing
 
 ROLES = ("pi", "manager", "researcher", "viewer")
 
@@ -33,7 +34,7 @@ def get(uow: UnitOfWork, project: str) -> ProjectRow:
     """The project with this id. Raises `NotFound`."""
     row = uow.office.projects.get(project)
     if row is None:
-        raise NotFound(f"There is no project {project}.", remedy="see GET /v1/projects for yours")
+        raise missing()
     return row
 
 

@@ -8,12 +8,12 @@ from labcommons.scheduler.authority import Decision, Principal, Resource, author
 __all__ = ["demand", "missing", "person_of"]
 
 
-def missing(kind: str, field: str = "") -> NotFound:
-    """The one answer to what is not there and to what the caller may not know of."""
+def missing(field: str = "") -> NotFound:
+    """The one answer to what is not there and to what the caller may not know of: the same words for both."""
     return NotFound(
-        f"There is no such {kind} that you may see.",
+        "There is no such thing that you may see.",
         field=field,
-        remedy=f"check the identifier; the list of what you may see is at the {kind}s' own address",
+        remedy="check the identifier: the lists show what you may see, and you may have to be added to a project",
     )
 
 
@@ -23,7 +23,7 @@ def demand(principal: Principal, action: str, resource: Resource, *, field: str 
         case Decision.ALLOW:
             return
         case Decision.HIDE:
-            raise missing(resource.kind or "thing", field)
+            raise missing(field)
         case Decision.DENY:
             raise Forbidden(
                 f"Your roles do not include {action}.",

@@ -38,7 +38,7 @@ def get(uow: UnitOfWork, experiment: str) -> ExperimentRow:
     """The experiment's row. Raises ``NotFound``; whether the caller may see it is the caller's to ask."""
     row = uow.run.experiments.get(experiment)
     if row is None:
-        raise missing("experiment")
+        raise missing()
     return row
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from labcommons.core.errors import InvalidInput, NotFound
+from labcommons.core.errors import Conflict, InvalidInput, NotFound
 from labcommons.facility.ports import ProtocolRow, UnitOfWork
 from labcommons.protocols.capabilities import load_shipped
 from labcommons.protocols.checks import check_document
@@ -18,13 +18,23 @@ _HASH = "sha256:"
 def store(uow: UnitOfWork, actor: str, document: dict[str, Any]) -> ProtocolRow:
     """Keep a document; the same one again changes nothing and answers with the row that is there.
 
-    Raises `InvalidInput` with the pointer to what is wrong in it: its form, names that lead nowhere, steps in a circle.
+    Raises `Conflict` (`name_taken`), or `InvalidInput` with the pointer to what is wrong in it: its form, names that
+    lead nowhere, steps in a circle.
     """
     protocol = parse_protocol(document)
     _check(protocol)
     known = uow.run.protocols.get(protocol.hash)
     if known is not None:
         return known
+    first = uow.run.protocols.find(order="created_at", limit=1, name=protocol.id)
+    if first and first[0].created_by != actor:
+        # A name means its newest version to everybody, so only whoever began it may say what that is.
+        raise Conflict(
+            f"The name {protocol.id} belongs to whoever stored it first.",
+            code="name_taken",
+            field="/id",
+            remedy="give your document an id of your own, for example with your project's name before it",
+        )
     row = ProtocolRow(
         hash=protocol.hash,
         name=protocol.id,
