@@ -234,6 +234,11 @@ def test_no_facility_is_four(rae: Run) -> None:
     assert json.loads(done.stdout)["type"] == "unreachable"
 
 
+def test_no_token_goes_out_in_the_clear(rae: Run) -> None:
+    done = rae("whoami", "--json", "--api-url", "http://192.0.2.2:1", code=3)
+    assert json.loads(done.stdout)["type"] == "insecure_transport"
+
+
 def test_logging_out_and_in_again(made: Federation) -> None:
     pia = runner(made, "pia")
     assert as_json(pia, "logout") == {"logged_out": True}

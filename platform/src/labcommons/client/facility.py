@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from labcommons.client import requests
+from labcommons.client.addresses import checked
 from labcommons.client.arguments import to_values
 from labcommons.client.home import facility_url, home_folder, token_file
 from labcommons.client.oidc import TokenStore
@@ -27,12 +28,13 @@ class Facility:
 
     ``url``: its address (else ``LABCOMMONS_URL``, else the facility that ``labcommons up`` started); ``token``: a
     bearer token (else ``LABCOMMONS_TOKEN``, else the tokens of ``labcommons login``, renewed silently); ``home``: the
-    folder of local state (else ``LABCOMMONS_HOME``). Raises ``FacilityUnreachable`` where no address is known.
+    folder of local state (else ``LABCOMMONS_HOME``). Raises ``FacilityUnreachable`` where no address is known,
+    ``NotLoggedIn`` where it is plain http off this machine.
     """
 
     def __init__(self, url: str | None = None, *, token: str | None = None, home: Path | str | None = None) -> None:
         self.home = Path(home) if home is not None else home_folder()
-        self.url = facility_url(self.home, url)
+        self.url = checked(facility_url(self.home, url))
         fixed = token or os.environ.get("LABCOMMONS_TOKEN")
         store = TokenStore(token_file(self.home), self.url)
         self.transport = Transport(

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from labcommons.client.addresses import is_loopback
 from labcommons.client.errors import FacilityRefused, FacilityUnreachable, NotLoggedIn
 from labcommons.client.requests import Request
 
@@ -56,7 +57,12 @@ class Transport:
         self.url = url
         self._token = token
         self._renew = renew
-        self._http = http or httpx.Client(base_url=url, timeout=httpx.Timeout(30.0, connect=5.0))
+        self._http = http or httpx.Client(
+            base_url=url,
+            timeout=httpx.Timeout(30.0, connect=5.0),
+            # No proxy from the environment on loopback: it would be asked for its own 127.0.0.1.
+            trust_env=not is_loopback(url),
+        )
         self._sleep = sleep
 
     def close(self) -> None:

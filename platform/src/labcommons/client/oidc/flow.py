@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 
+from labcommons.client.addresses import checked, is_loopback
 from labcommons.client.errors import FacilityUnreachable, NotLoggedIn
 from labcommons.client.oidc import clock
 from labcommons.client.oidc.callback import Callback, open_browser, to_stderr
@@ -29,7 +30,6 @@ __all__ = ["TokenStore", "Tokens", "login_with_browser", "login_with_password", 
 
 CLIENT_ID = "labcommons-cli"
 _SCOPE = "openid profile email"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _AGAIN = "run `labcommons login` again"
 
 
@@ -112,7 +112,7 @@ def login_with_password(url: str, username: str, password: str) -> Tokens:
     """
     with _http(url) as http:
         issuer = _discover(http, url)
-        if not _is_loopback(issuer.authorization_endpoint):
+        if not is_loopback(issuer.authorization_endpoint):
             raise NotLoggedIn(
                 f"{issuer.issuer} is not an embedded issuer, so it takes passwords in its own pages only",
                 code="password_refused",
@@ -172,35 +172,20 @@ def logout(tokens: Tokens) -> None:
 
 def _http(url: str) -> httpx.Client:
     # No proxy from the environment on loopback: it would be asked for its own 127.0.0.1.
-    return httpx.Client(timeout=httpx.Timeout(30.0, connect=5.0), trust_env=not _is_loopback(url))
-
-
-def _is_loopback(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and parts.hostname in _LOOPBACK
-
-
-def _checked(url: object) -> str:
-    if not isinstance(url, str) or not (urlsplit(url).scheme == "https" or _is_loopback(url)):
-        raise NotLoggedIn(
-            f"{url!r} is not reached by https, so no password or token is sent there",
-            code="insecure_transport",
-            remedy="use the facility's https address",
-        )
-    return url
+    return httpx.Client(timeout=httpx.Timeout(30.0, connect=5.0), trust_env=not is_loopback(url))
 
 
 def _discover(http: httpx.Client, url: str) -> _Issuer:
-    facility = _checked(url).rstrip("/")
+    facility = checked(url).rstrip("/")
     answer = _call(http, "GET", f"{facility}/oidc/.well-known/openid-configuration", follow_redirects=True)
     try:
         found = answer.raise_for_status().json()
         return _Issuer(
             facility,
             str(found["issuer"]),
-            _checked(found["authorization_endpoint"]),
-            _checked(found["token_endpoint"]),
-            _checked(found["revocation_endpoint"]),
+            checked(found["authorization_endpoint"]),
+            checked(found["token_endpoint"]),
+            checked(found["revocation_endpoint"]),
         )
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
         raise FacilityUnreachable(
