@@ -114,6 +114,15 @@ def test_verify_says_whether_the_chain_holds(run: Run, journal: Journal, config:
     assert refused.exit_code == 3  # not enrolled: said before the journal is opened
 
 
+def test_status_says_which_driver_is_not_there(run: Run, config: Path) -> None:
+    document = yaml.safe_load(config.read_text())
+    document["instruments"] = {"press": {"type": "press", "driver": "nope", "offers": []}}
+    config.write_text(yaml.safe_dump(document))
+    done = run("status")
+    assert done.exit_code == 0, done.output
+    assert "no driver is called 'nope'" in done.output
+
+
 def test_status_without_an_agent(run: Run, journal: Journal) -> None:
     (found,) = lines(run("status", "--json"))
     assert found["pid"] is None

@@ -251,8 +251,13 @@ def admin_migrate(home: Path | None) -> None:
 @_json_option
 def admin_check(home: Path | None, as_json: bool) -> None:
     """Check every invariant of the books. Exit code 1 if one does not hold."""
-    engine, work = open_books(_settings(home=_home(home)))
+    settings = _settings(home=_home(home))
+    if settings.storage.url is None and not (settings.home_path / "facility").exists():
+        raise _Refused(f"There is no facility in {settings.home_path}: start one with `labcommons up`, or give --home.")
+    engine, work = open_books(settings)
     try:
+        if current(engine) != head():
+            raise _Refused("The database's schema is not this version's: run `labcommons admin migrate` first.")
         with work.read() as uow:
             broken = invariants.broken(uow)
     finally:

@@ -10,7 +10,7 @@ import click
 
 from labcommons.node.agent.local import StateFolder
 from labcommons.node.cli.shared import print_json, settings_and_state, told, with_config
-from labcommons.node.drivers import open_driver
+from labcommons.node.drivers import UnknownDriver, open_driver
 from labcommons.node.drivers.contract import InstrumentLost, InstrumentRefused, Json
 from labcommons.node.journal import JournalReader
 from labcommons.node.runtime.ray_processes import known_cluster
@@ -99,4 +99,6 @@ def instrument_status(settings: NodeSettings, name: str) -> Json:
             driver.close()
     except (InstrumentLost, InstrumentRefused) as error:
         return row | {"state": "lost", "detail": str(error)}
+    except (UnknownDriver, ValueError) as error:
+        return row | {"state": "error", "detail": str(error)}
     return row | {"state": health.state, "detail": health.detail}
