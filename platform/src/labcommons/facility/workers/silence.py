@@ -35,7 +35,7 @@ class Silence(Worker):
         if deadline is not None and deadline <= now:
             transact(self._work, lambda uow: silence.judge(uow, self._lease))
             with self._work.read() as uow:
-                deadline, now = silence.next_deadline(uow, self._lease, judged=True), uow.now
+                deadline, now = silence.next_deadline(uow, self._lease), uow.now
         if deadline is None:
             return None
         return max(0.0, (deadline - now).total_seconds()) + _SLACK_S

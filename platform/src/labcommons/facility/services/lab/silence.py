@@ -40,12 +40,8 @@ def rearm(uow: UnitOfWork) -> None:
             uow.lab.nodes.save(replace(node, lease_from=uow.now))
 
 
-def next_deadline(uow: UnitOfWork, lease: Lease, *, judged: bool = False) -> datetime | None:
-    """When something is due next, if nobody calls before; it may lie in the past. ``None``: nothing is ever due.
-
-    ``judged``: what is due by now has just happened. A stop that was to be told again then waits for the node's next
-    call, which no deadline of ours brings about.
-    """
+def next_deadline(uow: UnitOfWork, lease: Lease) -> datetime | None:
+    """When something is due next, if nobody calls before; it may lie in the past. ``None``: nothing is ever due."""
     due: list[datetime] = []
     for node in uow.lab.nodes.find(state=_HEARD):
         if node.lease_from is None:
@@ -56,8 +52,7 @@ def next_deadline(uow: UnitOfWork, lease: Lease, *, judged: bool = False) -> dat
         if node.silence == "lost" and _in(attempts, ("SUSPECT",)):
             due.append(node.lease_from + lease.lease + lease.suspect)
         if node.silence == "heard":
-            again = (told + RETELL for told in (_told(attempt) for attempt in attempts) if told is not None)
-            due.extend(at for at in again if not (judged and at <= uow.now))
+            due.extend(told + RETELL for told in (_told(attempt) for attempt in attempts) if told is not None)
     return min(due, default=None)
 
 
