@@ -32,8 +32,9 @@ from labcommons.node.runtime.ray_processes import (
 __all__ = ["RayRuntime", "open_ray"]
 
 _NAMESPACE = "labcommons"
-#: Seconds after which an actor that does not answer is as good as lost. A stop is answered at its safe point.
-_PATIENCE = {"ask": 30.0, "start": 30.0, "stop": 180.0}
+#: Seconds after which an actor that does not answer is as good as lost. A stop is answered at its safe point. Where an
+#: actor was killed just before, Ray now and then starts the next one only after a minute (61 s, one time in twelve).
+_PATIENCE = {"born": 75.0, "ask": 30.0, "start": 30.0, "stop": 180.0}
 _WAIT_MARGIN_S = 15.0
 _ATTACH_TRIES = 3
 
@@ -104,7 +105,8 @@ class RayRuntime:
         setting = sha256(json.dumps([driver, dict(options)], sort_keys=True, default=str).encode()).hexdigest()
         try:
             actor = self._actor(name) or self._born(name, setting, driver, options)
-            about = await _within(actor.about.remote(), _PATIENCE["ask"])
+            # Also where it was found: whoever made it may have died since, and it is as young as one made here.
+            about = await _within(actor.about.remote(), _PATIENCE["born"])
             if about["setting"] != setting:
                 if await self._busy(actor):
                     self._lines.warning("instrument keeps its old settings until it is idle", instrument=name)
@@ -113,7 +115,7 @@ class RayRuntime:
                     ray.kill(actor, no_restart=True)
                     await self._name_is_free(name)
                     actor = self._born(name, setting, driver, options)
-                    about = await _within(actor.about.remote(), _PATIENCE["ask"])
+                    about = await _within(actor.about.remote(), _PATIENCE["born"])
         except ray.exceptions.RayError as error:
             raise InstrumentLost(f"the actor of {name} is gone: {type(error).__name__}", sent=False) from error
         except TimeoutError as error:
