@@ -6,7 +6,6 @@ Done once; done again it changes nothing but what is missing, so that `up` after
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from joserfc.jwk import ECKey
 
 from labcommons.core.ids import LabId, NodeId, PersonId
 from labcommons.facility.bootstrap import Facility
+from labcommons.facility.identity.issuer.keys import write_private
 from labcommons.facility.ports import LabMemberRow, LabRow, NodeRow, PersonRow, UnitOfWork
 from labcommons.facility.services.office import allocations, projects
 from labcommons.facility.services.run import protocols
@@ -184,18 +184,6 @@ def _node_key(uow: UnitOfWork, node: str, path: Path) -> dict[str, Any]:
     if row is not None and row.public_jwk != public:
         uow.lab.nodes.save(replace(row, public_jwk=public))
     return public
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """A file that only its owner can read (0600), written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def read_people(path: Path) -> list[dict[str, Any]]:

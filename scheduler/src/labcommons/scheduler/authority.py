@@ -15,7 +15,6 @@ from types import MappingProxyType
 __all__ = [
     "TABLE",
     "Decision",
-    "LabRole",
     "PlatformRole",
     "Principal",
     "ProjectRole",
@@ -50,12 +49,6 @@ class ProjectRole(StrEnum):
     MANAGER = "manager"
     RESEARCHER = "researcher"
     VIEWER = "viewer"
-
-
-class LabRole(StrEnum):
-    """What a person is in a lab."""
-
-    OPERATOR = "operator"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
+from fastapi import Path
 from fastapi.responses import JSONResponse
 from pydantic import PlainSerializer, WithJsonSchema
 
@@ -16,6 +17,9 @@ Moment = Annotated[
     PlainSerializer(times.to_text, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-10-01T09:00:00.000Z"]}),
 ]
+
+#: The address of bytes by content, in a path.
+Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of the bytes, hex")]
 
 
 def answered(status: int, answer: dict[str, Any]) -> JSONResponse:

@@ -19,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from labcommons.facility.seed import INSTRUMENT_TYPE, LABS, DemoLab, SeededLab, write_private
+from labcommons.facility.identity.issuer.keys import write_private
+from labcommons.facility.seed import INSTRUMENT_TYPE, LABS, DemoLab, SeededLab
 
 _PORTS_OF_A_LAB = 100
 #: Below the range that systems give out by themselves (from 32768).

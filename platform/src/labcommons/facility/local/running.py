@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from labcommons.facility.bootstrap import open_books, open_facility
+from labcommons.facility.identity.issuer.keys import write_private
 from labcommons.facility.local import labs as folders
 from labcommons.facility.local.labs import Layout, free_block, free_port, node_command, port_is_free
 from labcommons.facility.local.processes import (
@@ -30,7 +31,7 @@ from labcommons.facility.local.processes import (
     wait_until,
 )
 from labcommons.facility.ports import Work
-from labcommons.facility.seed import DemoLab, Seeded, read_people, seed, write_private
+from labcommons.facility.seed import DemoLab, Seeded, read_people, seed
 from labcommons.facility.settings import ServerSettings, Settings
 
 __all__ = ["FACILITY", "Running", "StartFailed", "find", "start"]

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, TypeVar
 
 from anyio import from_thread, to_thread
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from labcommons.core.errors import InvalidInput, LabCommonsError
 from labcommons.core.ids import NodeId
 from labcommons.facility.api.auth import Action, Call
+from labcommons.facility.api.forms import Sha256
 from labcommons.facility.api.problems import documented
 from labcommons.facility.api.stream import first_of
 from labcommons.facility.ports import UnitOfWork
@@ -28,7 +29,6 @@ from labcommons.scheduler.authority import Resource
 router = APIRouter(prefix="/node", tags=["node"])
 
 T = TypeVar("T")
-Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of the bytes, hex")]
 _log = logging.getLogger(__name__)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
 from labcommons.facility.api.auth import Action, Call
+from labcommons.facility.api.forms import Sha256
 from labcommons.facility.api.problems import documented
 from labcommons.facility.ports import RecordObjectRow, UnitOfWork
 from labcommons.facility.services.run.access import missing
@@ -18,7 +19,6 @@ from labcommons.scheduler.authority import Resource
 
 router = APIRouter(tags=["objects"])
 
-Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of the bytes, hex")]
 _CHUNK = 1 << 18
 #: Types that a browser shows without running anything; all else is bytes.
 _HARMLESS = re.compile(

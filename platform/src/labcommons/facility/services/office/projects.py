@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from labcommons.core.errors import Conflict, InvalidInput
-from labcommons.core.ids import PersonId, ProjectId
+from labcommons.core.ids import ProjectId
 from labcommons.facility.ports import MemberRow, PersonRow, ProjectRow, UnitOfWork
 from labcommons.facility.services.office.people import named
 from labcommons.facility.services.run.access import missing
@@ -86,8 +86,3 @@ def _person(uow: UnitOfWork, username: str, field: str) -> PersonRow:
             remedy="ask them to log in once, then repeat; a person is known after the first login",
         )
     return person
-
-
-def person_id(uow: UnitOfWork, username: str) -> PersonId:
-    """The id behind a user name. Raises `InvalidInput` (`unknown_person`)."""
-    return _person(uow, username, "/username").id
