@@ -426,3 +426,10 @@ def test_a_held_call_brings_the_grant_of_a_token_that_was_given_meanwhile(
     answer = north.next(held)
     assert answer is not None
     assert len(answer.grants) == 1
+
+
+def test_a_newer_next_wakes_the_held_one_with_its_commit(books: Books, north: NodeDouble) -> None:
+    assert north.next() is None
+    seen = books.bus.seen(f"node:{north.node}")
+    assert north.next() is None
+    assert books.bus.seen(f"node:{north.node}") != seen

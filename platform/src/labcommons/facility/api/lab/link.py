@@ -72,8 +72,6 @@ async def next_(body: NextCall, call: Annotated[Call, Depends(Action("node.next"
     node, wiring = _node(call), call.wiring
     topic = f"node:{node}"
     ends = wiring.clock.monotonic() + min(body.wait_ms, wiring.settings.delivery.long_poll_ms) / 1000
-    # A held call of this node wakes, finds that it is no longer the newest, and answers.
-    wiring.bus.publish(topic)
     while True:
         # Read before the database is, so that a commit in between is not slept through.
         seen = wiring.bus.seen(topic)

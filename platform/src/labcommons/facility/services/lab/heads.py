@@ -71,6 +71,8 @@ def admit(uow: UnitOfWork, node: NodeId, head: Head, *, is_next: bool = False) -
         row = replace(row, call=head.call, epoch=head.epoch, wire=wire, tokens=tokens)
     if is_next and head.call > row.next_call:
         row = replace(row, next_call=head.call)
+        # With the commit, never before it: a held call that woke earlier would find itself the newest and sleep on.
+        uow.wake(f"node:{node}")
     if row != before or row.silence == "lost" or (fresh and head.call != before.call):
         row = _heard(uow, row)
     if row.epoch != before.epoch:
